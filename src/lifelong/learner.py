@@ -1,0 +1,633 @@
+"""The loop: a network learns task after task with a method, and is measured after each.
+
+`Learner.steps` is the training loop of the whole library. It knows `Method`, never a particular method.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from . import tree
+from .errors import DataError, MethodError, TrainingError
+from .method import Batch, Costs, Edge, Growth, Method, Spec, Step, cross_entropy
+from .random import derive, generator
+from .stream import Cache, Chunk, Examples, Scenario, Task
+from .vector import Vector
+
+__all__ = ["Learner", "Pause", "Training", "rates"]
+
+CHUNK = 1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
+ROWS = 512  # examples evaluated at once
+
+
+@final
+@dataclass(frozen=True)
+class Training:
+    """How a task is trained, whatever the method.
+
+    Args:
+        optimizer: sgd, adam, adamw, rmsprop or adagrad.
+        lr: learning rate.
+        momentum: of sgd and rmsprop.
+        weight_decay: the optimiser's own.
+        epochs: passes over a task's examples.
+        iterations: steps a task, in place of epochs.
+        batch_size: examples a step.
+        outputs: in the scenario "class", whether all outputs compete in training or those of the classes seen so far.
+        reset_optimizer: a new optimiser for each task; otherwise its moments are carried on.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    epochs: int = 1
+    iterations: int | None = None
+    batch_size: int = 128
+    outputs: Literal["seen", "all"] = "seen"
+    reset_optimizer: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "iterations", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise MethodError(f"{name} {value}: expected at least 1")
+
+    def build(self, net: nn.Module) -> torch.optim.Optimizer:
+        kind = {
+            "sgd": torch.optim.SGD,
+            "adam": torch.optim.Adam,
+            "adamw": torch.optim.AdamW,
+            "rmsprop": torch.optim.RMSprop,
+            "adagrad": torch.optim.Adagrad,
+        }[self.optimizer]
+        options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.optimizer in ("sgd", "rmsprop"):
+            options["momentum"] = self.momentum
+        return kind([p for p in net.parameters() if p.requires_grad], **options)
+
+
+class Pause(NamedTuple):
+    """Where training pauses so that others may look, save, or stop."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: Tensor  # of the last step, on the device
+    phase: str  # "train", or "end": all steps are done, the method's `end` is next
+
+
+@dataclass
+class Position:
+    """How far the present task has been learnt."""
+
+    epoch: int = 0
+    chunk: int = 0  # within the epoch
+    step: int = 0  # within the task
+    round: int = 0  # how often the network was expanded for this task
+
+
+def rates(optimizer: torch.optim.Optimizer, theta: Vector) -> list[float]:
+    """The learning rate of each of `theta`'s tensors."""
+    of = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+    return [of.get(id(p), 0.0) for p in theta.tensors]
+
+
+@final
+class Learner:
+    """A network, its optimiser, a method, and that method's state.
+
+    Args:
+        net: inputs ``[B, ...]`` to logits ``[B, C]``.
+        method: the idea against forgetting; default none.
+        training: optimiser, epochs, batch size.
+        scenario: which outputs compete (see `lifelong.stream`).
+        seed: of the order of examples and of every draw.
+        device, dtype: where and in which precision the network runs.
+        optimizer: makes an optimiser of a network, in place of `training`'s.
+        cache: bytes that transformed examples may hold.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        method: Method | None = None,
+        training: Training | None = None,
+        *,
+        scenario: Scenario = "class",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+        cache: int = 512 * 2**20,
+    ) -> None:
+        self.method = method if method is not None else Method()
+        self.method.check(scenario)
+        self.training = training if training is not None else Training()
+        self.scenario: Scenario = scenario
+        self.seed = seed
+        self.device, self.dtype = torch.device(device), dtype
+        self.net = net.to(device=self.device, dtype=dtype)
+        self._make_optimizer = optimizer or self.training.build
+        self.optimizer = self._make_optimizer(self.net)
+        self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
+        self.prepared = Cache(cache, self.device)
+        self.spec: Spec | None = None  # known when the first task comes
+        self.theta = Vector.of(self.net)
+        self.state: Any = None
+        self.learnt = 0  # tasks
+        self.seen: tuple[int, ...] = ()  # classes, sorted
+        self.at: Position | None = None  # within a task
+        self.past: list[Examples] = []  # kept only for a method that trains on them
+        self.growth: list[Growth] = []
+        self.costs = Costs()
+        self._random = _torch_state_of(derive(seed, "torch"))  # torch's own generator, as this learner has it
+        self._draws = generator(seed, "method/0", self.device)
+
+    # --- learning ---------------------------------------------------------------------------------------------------
+    def learn(self, task: Task) -> None:
+        """Learns one task."""
+        for _ in self.steps(task):
+            pass
+
+    def steps(self, task: Task) -> Iterator[Pause]:
+        """Learns one task, pausing every thousand examples or so: at a pause the learner may be saved, and a learner
+        that was loaded in the middle of a task goes on from there.
+
+        Raises:
+            DataError: labels outside the outputs, inputs that are not finite.
+            TrainingError: the loss is no number any more.
+        """
+        began = time.perf_counter()
+        if self.at is None:
+            self._enter(task)
+        own = self._own(task)
+        examples = own if "data" not in self.method.slots else self.method.data(self.state, own, self.past)
+        mask = self._mask(task)
+        steps = self._steps(examples, own)
+        assert self.at is not None
+        while True:
+            for loss in self._train(self.prepared(examples), mask, steps):
+                self.costs.train_seconds += time.perf_counter() - began
+                yield Pause(self.at.step, steps, self.at.epoch, loss, "train" if self.at.step < steps else "end")
+                began = time.perf_counter()
+            edge = self._edge(self.prepared(examples), mask, task)
+            grown = self._expand(edge) if "expand" in self.method.slots else []
+            if not grown:
+                break
+            self._grow(grown)
+            self.at = Position(round=self.at.round + 1)
+        self._leave(task, own, edge)
+        self.costs.train_seconds += time.perf_counter() - began
+
+    def _enter(self, task: Task) -> None:
+        self._check(task)
+        if self.spec is None:
+            self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
+            self.state = self.method.init(self.theta, self.spec)
+        labels = task.train.labels
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= self.spec.outputs:
+            raise DataError(
+                f"task {task.name!r} has labels {low}..{high}, the network has outputs 0..{self.spec.outputs - 1}: "
+                "give the network more outputs, or number the classes from 0"
+            )
+        if self.training.reset_optimizer and self.learnt:
+            self.optimizer = self._make_optimizer(self.net)
+        self.seen = tuple(sorted({*self.seen, *task.classes}))
+        self._draws = generator(self.seed, f"method/{self.learnt}", self.device)
+        if "grow" in self.method.slots:
+            self._grow(self.method.grow(self.state, self.net, task))
+        if "begin" in self.method.slots:
+            with torch.no_grad():
+                self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
+        self.at = Position()
+
+    def _train(self, examples: Examples, mask: Tensor | None, steps: int) -> Iterator[Tensor]:
+        """Runs the present task's steps from where it stands, a chunk at a time."""
+        assert self.at is not None
+        size = self.training.batch_size
+        rows = size * max(1, CHUNK // size)
+        loss = torch.zeros((), device=self.device)
+        while self.at.step < steps:
+            name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
+            order = torch.randperm(len(examples), generator=generator(self.seed, name))
+            total = torch.zeros((), device=self.device)
+            for chunk in examples.chunks(order[self.at.chunk * rows :], rows):
+                with self._own_random():
+                    self.net.train()
+                    loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
+                total += loss
+                self.at.step += done
+                self.at.chunk += 1
+                if self.at.step == steps or self.at.chunk * rows >= len(order):
+                    break
+                yield loss
+            self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
+            if not bool(total.isfinite()):
+                raise TrainingError(
+                    f"the loss is {float(loss)} in epoch {self.at.epoch} of task {self.learnt + 1}: lower the learning "
+                    f"rate (now {self.training.lr}) or the method's strength ({self.method}), or look for wild inputs"
+                )
+            yield loss
+
+    def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
+        """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
+        net, method, slots, optimizer = self.net, self.method, self.method.slots, self.optimizer
+        around = Around(method, net, self.theta, optimizer, self.costs)
+        mixes, observes = "examples" in slots, "observe" in slots
+        claims, adds = "criterion" in slots, "loss" in slots
+        x = self._input(chunk.x)
+        y = chunk.y.to(self.device)
+        masks: Sequence[Tensor | None]
+        if chunk.mask is None or chunk.mask.dim() == 1:
+            masks = [mask if chunk.mask is None else chunk.mask] * -(-len(y) // size)
+        else:
+            masks = chunk.mask.to(self.device).split(size)
+        done = 0
+        loss = torch.zeros(())
+        for bx, by, bm in zip(x.split(size), y.split(size), masks):
+            own = batch = Batch(bx, by, bm)
+            if mixes:
+                batch = method.examples(self.state, batch, self._draws)
+            output = net(batch.x)
+            loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
+            if adds:
+                loss = loss + method.loss(self.state, net, batch, output)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            around.before(self.state)
+            optimizer.step()
+            self.state = around.after(self.state)
+            if observes:
+                with torch.no_grad():
+                    self.state = method.observe(self.state, own, output.detach()[: len(own.y)], self._draws)
+            self.costs.forward += len(batch.y)
+            self.costs.backward += len(batch.y)
+            done += 1
+            if done == most:
+                break
+        return loss.detach(), done
+
+    def _expand(self, edge: Edge) -> list[Growth]:
+        correct, n = 0, 0
+        for chunk in edge.examples.all(ROWS):
+            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, self.learnt)
+            correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
+        with torch.no_grad():
+            return self.method.expand(self.state, edge, correct / n)
+
+    def _leave(self, task: Task, own: Examples, edge: Edge) -> None:
+        if not all(bool(t.isfinite().all()) for t in self.theta.tensors):
+            raise TrainingError(
+                f"task {task.name!r} ended with weights that are not finite: lower the learning rate "
+                f"(now {self.training.lr}) or the method's strength ({self.method})"
+            )
+        if "end" in self.method.slots:
+            with torch.no_grad(), self._own_random():
+                self.state = self.method.end(self.state, edge)
+        self.remember(task)
+        self.at = None
+
+    def remember(self, task: Task) -> None:
+        """Counts `task` as met: its classes as seen, its examples as past where the method trains on the past."""
+        self.seen = tuple(sorted({*self.seen, *task.classes}))
+        if "data" in self.method.slots:
+            self.past.append(self._own(task))
+        self.learnt += 1
+
+    def _own(self, task: Task) -> Examples:
+        """The task's training examples; where the task is known they know the outputs that compete for them."""
+        if self.scenario != "task" or "data" not in self.method.slots:
+            return task.train
+        return replace(task.train, mask=self._mask(task))  # type: ignore[type-var]
+
+    def _steps(self, examples: Examples, own: Examples) -> int:
+        if self.training.iterations is None:
+            return self.training.epochs * -(-len(examples) // self.training.batch_size)
+        return round(self.training.iterations * max(1.0, len(examples) / len(own)))
+
+    def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
+        draws = generator(self.seed, f"edge/{self.learnt}", self.device)
+        return Edge(
+            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs
+        )
+
+    def reset(self) -> None:
+        """Back to the initial network and a new optimiser (for methods that declare `restarts`)."""
+        if self._initial is None:
+            raise MethodError(f"{self.method.name} resets the network but does not declare `restarts`")
+        self.net.load_state_dict(self._initial)
+        self.optimizer = self._make_optimizer(self.net)
+
+    def _grow(self, operations: Iterable[Growth]) -> None:
+        """Enlarges the network: its `grow(operation)` changes it and gives an `IndexMap`, which the optimiser's moments
+        and the method's state follow."""
+        for operation in operations:
+            if not hasattr(self.net, "grow"):
+                raise MethodError(
+                    f"{self.method.name} grows the network by {operation}, but {type(self.net).__name__} has no method "
+                    "grow(operation): use a network that can grow"
+                )
+            old, moments = self.theta, self.optimizer.state_dict()
+            mapping = self.net.grow(operation)
+            self.net.to(device=self.device, dtype=self.dtype)
+            self.theta = Vector.of(self.net)
+            self.optimizer = self._make_optimizer(self.net)
+            self.optimizer.load_state_dict(_carried(moments, old, self.theta, mapping))
+            if self.state is not None and "resize" in self.method.slots:
+                self.state = self.method.resize(self.state, mapping, self.theta)
+            self.growth.append(operation)
+
+    # --- reading out ------------------------------------------------------------------------------------------------
+    def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
+        """Scores ``[B, C]`` of raw inputs ``x [B, ...]``; outputs that do not compete have −∞.
+
+        Raises:
+            MethodError: no task given where the scenario needs it; no class seen where classes compete.
+        """
+        if self.scenario == "task" and task is None:
+            raise MethodError("the scenario 'task' needs to know the task: predict(x, task)")
+        if self.scenario == "class" and not self.seen:
+            raise MethodError("no class has been seen yet: learn a task first")
+        mask = None if task is None and self.scenario == "domain" else self._mask(task, training=False)
+        x = x.float().div(255) if x.dtype == torch.uint8 else x
+        return self._scores(x, mask, None if task is None else task.index)
+
+    def predict(self, x: Tensor, task: Task | None = None) -> Tensor:
+        """The most likely output of each input, ``[B]``."""
+        return self.scores(x, task).argmax(1)
+
+    def evaluate(self, tasks: Iterable[Task]) -> list[tuple[float, int, float]]:
+        """Accuracy on each task's test examples, how many there are, and the seconds it took. NaN in the scenario
+        "class" as long as no class has been seen."""
+        return [self._evaluate(task) for task in tasks]
+
+    def _evaluate(self, task: Task) -> tuple[float, int, float]:
+        began = time.perf_counter()
+        n = len(task.test)
+        if self.scenario == "class" and not self.seen:
+            return float("nan"), n, 0.0
+        mask = self._mask(task, training=False)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for chunk in self.prepared(task.test).all(ROWS):
+            scores = self._scores(chunk.x, mask, task.index)
+            correct += (scores.argmax(1) == chunk.y.to(self.device)).sum()
+        accuracy = float(correct) / n
+        seconds = time.perf_counter() - began
+        self.costs.eval_seconds += seconds
+        return accuracy, n, seconds
+
+    @torch.no_grad()
+    def _scores(self, x: Tensor, mask: Tensor | None, task: int | None) -> Tensor:
+        was = self.net.training
+        self.net.eval()
+        try:
+            if "predict" in self.method.slots:
+                told = task if self.scenario == "task" or self.method.oracle else None
+                scores = self.method.predict(self.state, self.net, self._input(x), told)
+            else:
+                scores = self.net(self._input(x))
+        finally:
+            self.net.train(was)
+        return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+
+    # --- what is derived --------------------------------------------------------------------------------------------
+    def _mask(self, task: Task | None, training: bool = True) -> Tensor | None:
+        """The outputs that compete, ``[C]``; None: all."""
+        if self.scenario == "task" and task is not None:
+            classes: Sequence[int] = task.classes
+        elif self.scenario == "class" and not (training and self.training.outputs == "all"):
+            classes = self.seen
+        else:
+            return None
+        outputs = self.spec.outputs if self.spec is not None else self._width(task)
+        if len(classes) == outputs:
+            return None
+        mask = torch.zeros(outputs, dtype=torch.bool, device=self.device)
+        mask[list(classes)] = True
+        return mask
+
+    def _input(self, x: Tensor) -> Tensor:
+        return x.to(self.device, self.dtype if x.is_floating_point() else None)
+
+    def _width(self, task: Task | None) -> int:
+        if task is None:
+            raise MethodError("the network's outputs are not known before its first task")
+        was = self.net.training
+        with torch.no_grad():
+            output = self.net.eval()(self._input(next(task.test.all(1)).x))
+        self.net.train(was)
+        if not isinstance(output, Tensor) or output.dim() != 2:
+            got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
+        return int(output.shape[1])
+
+    @staticmethod
+    def _check(task: Task) -> None:
+        if len(task.train) == 0:
+            raise DataError(f"task {task.name!r} has no training examples; leave it out or give it data")
+        x = getattr(task.train, "x", None)
+        if x is not None and x.is_floating_point() and not bool(x.isfinite().all()):
+            rows = (~x.flatten(1).isfinite().all(1)).nonzero().flatten()[:3].tolist()
+            raise DataError(
+                f"task {task.name!r} has inputs that are NaN or infinite (rows {rows}, ...): clean them or leave them out"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """Weights needed to predict for all tasks learnt so far."""
+        return self.method.parameters(self.state, self.net)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes kept because of past tasks: the method's state, and past examples where it trains on them."""
+        examples = sum(
+            len(e) * (int(torch.tensor(e.shape).prod()) * _itemsize(e) + e.labels.element_size()) for e in self.past
+        )
+        return tree.nbytes(self.state) + examples
+
+    # --- saving -----------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """All that learning has changed: ``tensors`` by name, and ``meta`` that is plain JSON."""
+        parts = {
+            "net": dict(self.net.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "state": self.state,
+            "random": self._random,
+            "draws": self._draws,
+            "initial": self._initial,
+        }
+        tensors, meta = {}, {}
+        for key, value in parts.items():
+            found, meta[key] = tree.split(value, key)
+            tensors |= found
+        meta |= {
+            "method": self.method.name,
+            "spec": None if self.spec is None else asdict(self.spec),
+            "learnt": self.learnt,
+            "seen": list(self.seen),
+            "at": None if self.at is None else asdict(self.at),
+            "growth": [asdict(g) for g in self.growth],
+            "costs": asdict(self.costs),
+        }
+        return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
+
+    def load_state_dict(self, saved: dict[str, Any], past: Iterable[Task] = ()) -> None:
+        """Goes back to what `state_dict` gave. `past` are the tasks met before, for a method that trains on them."""
+        tensors, meta = saved["tensors"], saved["meta"]
+        if meta["method"] != self.method.name:
+            raise MethodError(
+                f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
+            )
+        for operation in meta["growth"]:
+            self.net.grow(Growth(**operation))  # type: ignore[operator]
+        self.growth = [Growth(**g) for g in meta["growth"]]
+        self.net.to(device=self.device, dtype=self.dtype)
+        self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))
+        self.theta = Vector.of(self.net)
+        self.optimizer = self._make_optimizer(self.net)
+        optimizer = dict(meta["optimizer"]["items"])
+        self.optimizer.load_state_dict(
+            {
+                "state": tree.join(dict[int, dict[str, Any]], optimizer["state"], tensors, "optimizer"),
+                "param_groups": tree.join(list[dict[str, Any]], optimizer["param_groups"], tensors, "optimizer"),
+            }
+        )
+        self.spec = None
+        if meta["spec"] is not None:
+            self.spec = Spec(**{**meta["spec"], "shape": tuple(meta["spec"]["shape"])})
+        moved = {k: v.to(self.device) if k.startswith("state") else v for k, v in tensors.items()}
+        self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
+        self._initial = None
+        if meta["initial"] is not None:
+            self._initial = tree.join(dict[str, Tensor], meta["initial"], tensors, "initial")
+        self._random = tensors["random"]
+        self._draws = torch.Generator(device=self.device)
+        self._draws.set_state(tensors["draws"])
+        self.learnt, self.seen = meta["learnt"], tuple(meta["seen"])
+        self.at = None if meta["at"] is None else Position(**meta["at"])
+        self.costs = Costs(**meta["costs"])
+        self.past = []
+        if "data" in self.method.slots:
+            self.past = [self._own(task) for task in past]
+            if len(self.past) != self.learnt:
+                raise MethodError(
+                    f"{self.method.name} trains on past tasks: load_state_dict needs the {self.learnt} met so far, got "
+                    f"{len(self.past)}"
+                )
+
+    @contextmanager
+    def _own_random(self) -> Iterator[None]:
+        """torch's own generator (dropout) as this learner has it; the caller's is put back."""
+        outer = torch.get_rng_state()
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        torch.set_rng_state(self._random)
+        if cuda is not None:
+            torch.cuda.manual_seed(int.from_bytes(bytes(self._random[:4].tolist()), "big"))
+        try:
+            yield
+        finally:
+            self._random = torch.get_rng_state()
+            torch.set_rng_state(outer)
+            if cuda is not None:
+                torch.cuda.set_rng_state(cuda, self.device)
+
+
+@final
+class Around:
+    """What a method does around an optimiser's step; the same in the library's loop and in anybody's own."""
+
+    def __init__(
+        self, method: Method, net: nn.Module, theta: Vector, optimizer: torch.optim.Optimizer, costs: Costs
+    ) -> None:
+        self.method, self.net, self.theta, self.optimizer, self.costs = method, net, theta, optimizer, costs
+        slots = method.slots
+        self._changes = "gradient" in slots
+        self._tracks = "track" in slots
+        self._follows = self._tracks or "project" in slots
+        self._before: Vector | None = None
+        self._grads: Vector | None = None
+
+    @torch.no_grad()
+    def before(self, state: Any) -> None:
+        """Between backward and the optimiser's step."""
+        if not (self._changes or self._follows):
+            return
+        grads = self._gradient()
+        if self._follows:
+            self._before = self.theta.clone()
+            self._grads = grads.clone() if self._tracks and self._changes else grads
+        if self._changes:
+            changed = self.method.gradient(state, self.theta, grads, self._grad_of)
+            if changed is not grads:
+                for p, g in zip(self.theta.tensors, changed.tensors):
+                    p.grad = g
+
+    @torch.no_grad()
+    def after(self, state: Any) -> Any:
+        """After the optimiser's step."""
+        if not self._follows:
+            return state
+        assert self._before is not None
+        assert self._grads is not None
+        step = Step(self._before, self.theta, self._grads, rates(self.optimizer, self.theta))
+        self.method.project(state, step)
+        return self.method.track(state, step)
+
+    def _gradient(self) -> Vector:
+        """The gradient that backward left; a weight that had no part in the loss has zero."""
+        grads = []
+        for p in self.theta.tensors:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            grads.append(p.grad)
+        return Vector(self.theta.names, grads)
+
+    def _grad_of(self, batch: Batch) -> Vector:
+        with torch.enable_grad():
+            loss = cross_entropy(self.net(batch.x), batch)
+            grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)
+        self.costs.forward += len(batch.y)
+        self.costs.backward += len(batch.y)
+        return Vector(self.theta.names, grads)
+
+
+def _carried(moments: dict[str, Any], old: Vector, new: Vector, mapping: Any) -> dict[str, Any]:
+    """An optimiser's state after a growth: moments follow their weights, what is new starts at zero."""
+    kept: dict[int, dict[str, Any]] = {}
+    order = moments["param_groups"][0]["params"]
+    if len(moments["param_groups"]) != 1:
+        raise MethodError("a network that grows needs an optimiser with one parameter group")
+    names = {name: i for name, i in zip(old.names, order)}
+    keys = {k for s in moments["state"].values() for k in s}
+    for key in sorted(keys):
+        values = {n: moments["state"][i][key] for n, i in names.items() if i in moments["state"]}
+        shaped = Vector.from_dict(
+            {n: v for n, v in values.items() if isinstance(v, Tensor) and v.shape == old[n].shape and v.dim() > 0}
+        )
+        carried = mapping.carry(shaped, new)
+        for i, (name, moment) in enumerate(carried):
+            origin = mapping.source.get(name, (name, ()))[0]
+            if origin in values:
+                whole = origin in shaped.names
+                kept.setdefault(i, {})[key] = moment if whole else values[origin]
+    groups = [{**moments["param_groups"][0], "params": list(range(len(new.names)))}]
+    return {"state": kept, "param_groups": groups}
+
+
+def _torch_state_of(seed: int) -> Tensor:
+    return torch.Generator().manual_seed(seed).get_state()
+
+
+def _itemsize(examples: Examples) -> int:
+    x = getattr(examples, "x", None)
+    return 4 if x is None else int(x.element_size())

@@ -1,0 +1,378 @@
+"""What a method against forgetting is: constants, and a few pure functions between which values flow.
+
+A slot is named by the value that flows through it. `Learner` looks once which slots a method overrides; one that is
+not overridden costs nothing in a step. A method is a frozen dataclass of constants; everything that learning changes
+lives in its state, a tree of tensors that is handed in and handed back::
+
+    task edges    init  grow  begin  data  expand  resize  end
+    the step      examples  criterion  loss  gradient  project  track  observe
+    reading out   predict
+
+The defaults here are identities: the one class of this package that is neither abstract nor final is `Method` itself.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import MethodError
+from .stream import Examples, Scenario, Task
+from .vector import Vector
+
+__all__ = ["Batch", "Costs", "Edge", "Growth", "IndexMap", "Method", "Spec", "Step", "chain", "cross_entropy"]
+
+
+@final
+@dataclass(frozen=True)
+class Spec:
+    """What a method may know before the first task. No length: a stream may never end."""
+
+    shape: tuple[int, ...]  # of one input
+    outputs: int
+    scenario: Scenario
+    seed: int = 0
+
+
+class Batch(NamedTuple):
+    """What one step learns from."""
+
+    x: Tensor  # [B, ...]
+    y: Tensor  # [B] output indices
+    mask: Tensor | None = None  # [C] or [B, C], true where an output competes; None: all do
+    weight: Tensor | None = None  # [B] weights of the examples in the loss; None: 1/B each
+
+
+class Step(NamedTuple):
+    """What the optimiser did: the weights before and after, and each tensor's learning rate."""
+
+    before: Vector
+    after: Vector  # the network's own tensors; `project` writes to them
+    grads: Vector  # of the examples' loss, before any method's change
+    rates: Sequence[float]
+
+
+@dataclass
+class Costs:
+    """What a run has cost so far."""
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    forward: int = 0  # examples passed forward in training, importance estimates included
+    backward: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class Edge:
+    """What is known where a task begins and ends."""
+
+    net: nn.Module
+    theta: Vector  # the trainable weights themselves
+    examples: Examples  # what the task trains on
+    mask: Tensor | None  # [C] the outputs that compete in training; None: all
+    index: int  # how many tasks came before
+    task: Task | None  # None inside somebody's own loop
+    generator: torch.Generator  # of this task, for this method's draws
+    reset: Callable[[], None]  # back to the network's and the optimiser's initial state
+    costs: Costs = field(default_factory=Costs)
+
+
+@final
+@dataclass(frozen=True)
+class Growth:
+    """One enlargement of a network, as data: a checkpoint replays the list before it loads tensors."""
+
+    kind: str
+    layer: str = ""
+    size: int = 0
+    seed: int = 0
+
+
+class IndexMap(NamedTuple):
+    """Where each value of a grown parameter came from: for each new name the old one (None: it is new) and, for each
+    dimension, the old index of every new one (-1: new)."""
+
+    source: dict[str, tuple[str | None, tuple[Tensor, ...]]]
+
+    def carry(self, old: Vector, new: Vector, fill: float = 0.0) -> Vector:
+        """`old`, laid out as `new`: what is new holds `fill`."""
+        values = old.dict()
+        tensors = []
+        for name, like in new:
+            origin, indices = self.source.get(name, (name, ()))
+            if origin is None or origin not in values:
+                tensors.append(torch.full_like(like, fill, requires_grad=False))
+                continue
+            value = values[origin]
+            for d, index in enumerate(indices):
+                kept = value.index_select(d, index.clamp(min=0))
+                shape = [1] * value.dim()
+                shape[d] = -1
+                value = torch.where((index >= 0).view(shape), kept, torch.full_like(kept, fill))
+            tensors.append(value.clone())
+        return Vector(new.names, tensors)
+
+
+def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
+    """Mean negative log-likelihood of the labels among the outputs that compete (a masked output has logit −∞)."""
+    if batch.mask is not None:
+        output = output.masked_fill(~batch.mask, float("-inf"))
+    if batch.weight is None:
+        return F.cross_entropy(output, batch.y)
+    return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight).sum()
+
+
+GradOf = Callable[[Batch], Vector]  # the gradient of the mean loss on other examples, at the present weights
+
+SLOTS = (
+    "init grow begin data expand resize end examples criterion loss gradient project track observe predict".split()
+)
+_OWN_LOOP = {"data", "grow", "expand", "predict"}  # slots that need more than the optimiser of somebody's own loop
+
+
+@dataclass(frozen=True)
+class Method:
+    """No method: plain fine-tuning. Others override some slots."""
+
+    name: ClassVar[str] = "finetune"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "domain", "class")
+    # The constants at which a method equals fine-tuning bit for bit; None: it has none, and `no_neutral` says why.
+    neutral: ClassVar[Mapping[str, Any] | None] = {}
+    no_neutral: ClassVar[str] = ""
+    # True: trained once, on all tasks, when the last has come (needs a stream that ends).
+    once: ClassVar[bool] = False
+    # True: starts each task from the initial network, which only the library's own loop can do.
+    restarts: ClassVar[bool] = False
+
+    @property
+    def oracle(self) -> bool:
+        """Whether `predict` is told the task even where the scenario hides it (references only)."""
+        return False
+
+    # --- task edges: ordinary Python, shapes may change -------------------------------------------------------------
+    def init(self, theta: Vector, spec: Spec) -> Any:
+        """The state before the first task."""
+        return None
+
+    def grow(self, state: Any, net: nn.Module, task: Task) -> list[Growth]:
+        """Enlargements that the coming task needs whatever it scores (a new column)."""
+        return []
+
+    def begin(self, state: Any, edge: Edge) -> Any:
+        """Before the first step of a task (keep the old network as a teacher)."""
+        return state
+
+    def data(self, state: Any, examples: Examples, past: Sequence[Examples]) -> Examples:
+        """What the task trains on; `past` holds what earlier tasks came with."""
+        return examples
+
+    def expand(self, state: Any, edge: Edge, accuracy: float) -> list[Growth]:
+        """Not good enough? How to go on bigger; empty: good enough. `accuracy` is that on the training examples."""
+        return []
+
+    def resize(self, state: Any, mapping: IndexMap, theta: Vector) -> Any:
+        """The state follows a growth: `theta` are the new weights."""
+        return state
+
+    def end(self, state: Any, edge: Edge) -> Any:
+        """After the last step of a task (importance, exemplars, anchor)."""
+        return state
+
+    # --- the step: tensors in, tensors out --------------------------------------------------------------------------
+    def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
+        """What the step learns from (replay mixes remembered examples in)."""
+        return batch
+
+    def criterion(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        """The loss of the examples; at most one method of a chain claims it."""
+        return cross_entropy(output, batch)
+
+    def loss(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        """A further term that needs autograd (distillation)."""
+        raise MethodError(f"{self.name} adds no loss")
+
+    def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        """The gradient that the optimiser gets. `grads` is the step's own and may be written to."""
+        return grads
+
+    def project(self, state: Any, step: Step) -> None:
+        """Moves the weights `step.after` after the optimiser (masks, implicit penalties)."""
+
+    def track(self, state: Any, step: Step) -> Any:
+        """Keeps account of a step (path integrals)."""
+        return state
+
+    def observe(self, state: Any, batch: Batch, output: Tensor, generator: torch.Generator) -> Any:
+        """What is remembered of a step: `batch` as it came from the task, `output` its logits."""
+        return state
+
+    # --- reading out ------------------------------------------------------------------------------------------------
+    def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        """Scores ``[B, C]``, the largest of which is the answer; at most one method of a chain claims it."""
+        raise MethodError(f"{self.name} does not predict: the network does")
+
+    def parameters(self, state: Any, net: nn.Module) -> int:
+        """Weights needed to predict for all tasks so far."""
+        return sum(p.numel() for p in net.parameters())
+
+    # --- about the method -------------------------------------------------------------------------------------------
+    @property
+    def slots(self) -> frozenset[str]:
+        """The slots that this method overrides."""
+        return frozenset(s for s in SLOTS if getattr(type(self), s) is not getattr(Method, s))
+
+    @property
+    def portable(self) -> bool:
+        """Whether it can work inside somebody's own loop, through `protect`."""
+        return not (self.slots & _OWN_LOOP or self.restarts or self.once)
+
+    @property
+    def state_type(self) -> Any:
+        """What `init` gives: checkpoints are read back as that."""
+        return typing.get_type_hints(type(self).init)["return"]
+
+    def check(self, scenario: Scenario) -> None:
+        """Raises `MethodError` where the method does not fit a scenario."""
+        if scenario not in self.scenarios:
+            raise MethodError(
+                f"{self.name} needs to know the task at test time, which the scenario {scenario!r} hides; it runs in "
+                f"{', '.join(map(repr, self.scenarios))}: choose one of these, or another method"
+            )
+
+    def parts(self) -> tuple[Method, ...]:
+        """The methods that this one is a chain of."""
+        return (self,)
+
+
+def chain(*methods: Method) -> Method:
+    """Several methods as one: examples, data, gradients and projections compose in order, losses add, states are kept
+    side by side. ``chain(m)`` is `m`."""
+    flat = tuple(part for method in methods for part in method.parts() if part.slots)
+    if not flat:
+        return methods[0] if methods else Method()
+    if len(flat) == 1:
+        return flat[0]
+    for claim in ("criterion", "predict"):
+        claimants = [m.name for m in flat if claim in m.slots]
+        if len(claimants) > 1:
+            raise MethodError(
+                f"{claimants[0]} and {claimants[1]} both claim the slot {claim!r}, which only one method can hold: "
+                "leave one of them out"
+            )
+    return Chain(flat)
+
+
+@final
+@dataclass(frozen=True)
+class Chain(Method):
+    """Made by `chain`."""
+
+    members: tuple[Method, ...]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "+".join(m.name for m in self.members)
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:  # type: ignore[override]
+        return tuple(s for s in Method.scenarios if all(s in m.scenarios for m in self.members))
+
+    @property
+    def once(self) -> bool:  # type: ignore[override]
+        return any(m.once for m in self.members)
+
+    @property
+    def restarts(self) -> bool:  # type: ignore[override]
+        return any(m.restarts for m in self.members)
+
+    @property
+    def oracle(self) -> bool:
+        return any(m.oracle for m in self.members)
+
+    @property
+    def slots(self) -> frozenset[str]:
+        return frozenset().union(*(m.slots for m in self.members))
+
+    @property
+    def state_type(self) -> Any:
+        return tuple[tuple(m.state_type for m in self.members)]  # type: ignore[misc]
+
+    def parts(self) -> tuple[Method, ...]:
+        return self.members
+
+    def _each(self, slot: str, state: Any) -> list[tuple[int, Method, Any]]:
+        return [(i, m, s) for i, (m, s) in enumerate(zip(self.members, state)) if slot in m.slots]
+
+    def init(self, theta: Vector, spec: Spec) -> Any:
+        return tuple(m.init(theta, spec) for m in self.members)
+
+    def grow(self, state: Any, net: nn.Module, task: Task) -> list[Growth]:
+        return [op for _, m, s in self._each("grow", state) for op in m.grow(s, net, task)]
+
+    def begin(self, state: Any, edge: Edge) -> Any:
+        return tuple(m.begin(s, edge) for m, s in zip(self.members, state))
+
+    def data(self, state: Any, examples: Examples, past: Sequence[Examples]) -> Examples:
+        for _, m, s in self._each("data", state):
+            examples = m.data(s, examples, past)
+        return examples
+
+    def expand(self, state: Any, edge: Edge, accuracy: float) -> list[Growth]:
+        return [op for _, m, s in self._each("expand", state) for op in m.expand(s, edge, accuracy)]
+
+    def resize(self, state: Any, mapping: IndexMap, theta: Vector) -> Any:
+        return tuple(m.resize(s, mapping, theta) for m, s in zip(self.members, state))
+
+    def end(self, state: Any, edge: Edge) -> Any:
+        return tuple(m.end(s, edge) for m, s in zip(self.members, state))
+
+    def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
+        for _, m, s in self._each("examples", state):
+            batch = m.examples(s, batch, generator)
+        return batch
+
+    def criterion(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        [(_, m, s)] = self._each("criterion", state)
+        return m.criterion(s, net, batch, output)
+
+    def loss(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        terms = [m.loss(s, net, batch, output) for _, m, s in self._each("loss", state)]
+        return torch.stack(terms).sum()
+
+    def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        for _, m, s in self._each("gradient", state):
+            grads = m.gradient(s, theta, grads, grad_of)
+        return grads
+
+    def project(self, state: Any, step: Step) -> None:
+        for _, m, s in self._each("project", state):
+            m.project(s, step)
+
+    def track(self, state: Any, step: Step) -> Any:
+        return tuple(m.track(s, step) if "track" in m.slots else s for m, s in zip(self.members, state))
+
+    def observe(self, state: Any, batch: Batch, output: Tensor, generator: torch.Generator) -> Any:
+        return tuple(
+            m.observe(s, batch, output, generator) if "observe" in m.slots else s
+            for m, s in zip(self.members, state)
+        )
+
+    def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        [(_, m, s)] = self._each("predict", state)
+        return m.predict(s, net, x, task)
+
+    def parameters(self, state: Any, net: nn.Module) -> int:
+        return max(m.parameters(s, net) for m, s in zip(self.members, state))
+
+    def check(self, scenario: Scenario) -> None:
+        for member in self.members:
+            member.check(scenario)
+
+

@@ -1,0 +1,394 @@
+"""Tasks in order: what a network learns from, one after another.
+
+A task's inputs stay where they are (one tensor for all tasks that share images); what differs from task to task is a
+subset of rows and a vectorised transform. A `Stream` says under which scenario its tasks are read
+(van de Ven & Tolias 2019, arXiv 1904.07734):
+
+========  ==========================  =======================================
+scenario  at test time                the outputs that compete
+========  ==========================  =======================================
+task      the task is known           the task's own classes
+domain    the task is not known       all; every task has the same classes
+class     the task is not known       the classes of all tasks seen so far
+========  ==========================  =======================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .errors import DataError
+from .random import generator
+
+__all__ = ["Cache", "Chunk", "Examples", "Joined", "Lazy", "Scenario", "Stream", "Task", "Tensors", "Transform"]
+
+Scenario = Literal["task", "domain", "class"]
+Transform = Callable[[Tensor], Tensor]  # [N, ...] -> [N, ...], row by row the same whatever N is
+
+
+class Chunk(NamedTuple):
+    """Some examples at once."""
+
+    x: Tensor  # [n, ...]
+    y: Tensor  # [n] output indices
+    mask: Tensor | None = None  # [C] or [n, C] the outputs that compete for these examples, where they know it
+
+
+class Examples(ABC):
+    """Inputs with their labels. Labels are indices of the network's outputs, `int64`."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        """The examples at the indices `order` ``[M]``, up to `rows` at a time."""
+
+    @abstractmethod
+    def subset(self, index: Tensor) -> Examples:
+        """The examples at the indices `index`, as examples of their own; nothing is copied."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Tensor:
+        """All labels, ``[N]``."""
+
+    def all(self, rows: int = 512) -> Iterator[Chunk]:
+        """Every example once, in order, up to `rows` at a time."""
+        return self.chunks(torch.arange(len(self)), rows)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tensors(Examples):
+    """Examples that lie in memory.
+
+    `x` ``[N, ...]`` and `y` ``[N]`` may be shared by many tasks; `rows` picks a task's own; `transform` is what the
+    task does to its inputs. Unsigned bytes are images: they reach the network as ``float / 255``. `mask` ``[C]`` says
+    which outputs compete for these examples, where that is a property of theirs (the scenario "task").
+    """
+
+    x: Tensor
+    y: Tensor
+    rows: Tensor | None = None
+    transform: Transform | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y if self.rows is None else self.rows)
+
+    def take(self, index: Tensor) -> Chunk:
+        index = index.to(self.x.device)
+        own = index if self.rows is None else self.rows[index]
+        x, y = self.x[own], self.y[own]
+        if self.transform is not None:
+            x = self.transform(x)
+        return Chunk(_as_input(x), y, self.mask)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        return (self.take(index) for index in order.split(rows))
+
+    def subset(self, index: Tensor) -> Tensors:
+        return replace(self, rows=index if self.rows is None else self.rows[index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        first = self.x[:1] if self.transform is None else self.transform(self.x[:1])
+        return tuple(first.shape[1:])
+
+    @property
+    def labels(self) -> Tensor:
+        return self.y if self.rows is None else self.y[self.rows]
+
+    @property
+    def prepared(self) -> Tensors:
+        """The same examples with rows picked and transform done, in a tensor of their own."""
+        if self.rows is None and self.transform is None:
+            return self
+        x = self.x if self.rows is None else self.x[self.rows]
+        return Tensors(x if self.transform is None else self.transform(x), self.labels, mask=self.mask)
+
+    def to(self, device: torch.device) -> Tensors:
+        rows = None if self.rows is None else self.rows.to(device)
+        return replace(self, x=self.x.to(device), y=self.y.to(device), rows=rows)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Lazy(Examples):
+    """Examples of a map-style data set that does not fit into memory, read by a `DataLoader`.
+
+    `dataset[i]` gives ``(x, y)``; `y` ``[N]`` holds all output indices (they are needed to know the classes).
+    """
+
+    dataset: Dataset[Any]
+    y: Tensor
+    rows: Tensor | None = None
+    workers: int = 0
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y if self.rows is None else self.rows)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        own = order if self.rows is None else self.rows[order]
+        loader = DataLoader(
+            _Inputs(self.dataset),
+            batch_size=rows,
+            sampler=own.tolist(),
+            num_workers=self.workers,
+            generator=torch.Generator(),  # its own, so that iterating draws nothing from torch's
+        )
+        start = 0
+        for x in loader:
+            yield Chunk(_as_input(x), self.y[own[start : start + len(x)]], self.mask)
+            start += len(x)
+
+    def subset(self, index: Tensor) -> Lazy:
+        return replace(self, rows=index if self.rows is None else self.rows[index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        first = 0 if self.rows is None else int(self.rows[0])
+        return tuple(torch.as_tensor(self.dataset[first][0]).shape)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.y if self.rows is None else self.y[self.rows]
+
+
+@final
+class Joined(Examples):
+    """The examples of several sets as one."""
+
+    def __init__(self, parts: Sequence[Examples]) -> None:
+        self.parts = tuple(parts)
+        self._ends = torch.tensor([len(p) for p in parts]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        for index in order.cpu().split(rows):
+            owner = torch.searchsorted(self._ends, index, right=True)
+            found: list[tuple[Tensor, Chunk]] = []
+            for p in owner.unique().tolist():
+                where = (owner == p).nonzero().squeeze(1)
+                local = index[where] - (int(self._ends[p - 1]) if p else 0)
+                found += [(where, chunk) for chunk in self.parts[p].chunks(local, rows)]
+            back = torch.cat([where for where, _ in found]).argsort()
+            x, y = (torch.cat([c[k] for _, c in found]) for k in (0, 1))
+            mask = None
+            if all(c.mask is not None for _, c in found):
+                masks = [c.mask.expand(len(c.y), -1) for _, c in found if c.mask is not None]
+                mask = torch.cat(masks)[back.to(x.device)]
+            yield Chunk(x[back.to(x.device)], y[back.to(x.device)], mask)
+
+    def subset(self, index: Tensor) -> Examples:
+        owner = torch.searchsorted(self._ends, index, right=True)
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), self._ends[:-1]])
+        kept = [
+            part.subset(index[owner == p] - starts[p])
+            for p, part in enumerate(self.parts)
+            if bool((owner == p).any())
+        ]
+        return Joined(kept)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.parts[0].shape
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat([p.labels for p in self.parts])
+
+
+class _Inputs(Dataset[Any]):
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.as_tensor(self.dataset[index][0])
+
+
+def _as_input(x: Tensor) -> Tensor:
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+@final
+class Cache:
+    """Prepared examples, the least recently used dropped first, in at most `budget` bytes.
+
+    A permutation costs as much as a small network's evaluation; a set that is read again is prepared once. What is
+    larger than the budget is transformed as it is read: a long stream never holds more than this.
+    """
+
+    def __init__(self, budget: int = 512 * 2**20, device: torch.device | str = "cpu") -> None:
+        self.budget = budget
+        self.device = torch.device(device)
+        self._held: OrderedDict[int, tuple[Tensors, Tensors]] = OrderedDict()  # by id; the original is kept alive
+        self._bytes = 0
+
+    def __call__(self, examples: Examples) -> Examples:
+        if isinstance(examples, Joined):
+            return Joined([self(part) for part in examples.parts])
+        if not isinstance(examples, Tensors):
+            return examples
+        here = examples.x.device.type == self.device.type
+        if here and examples.rows is None and examples.transform is None:
+            return examples
+        key = id(examples)
+        if key not in self._held:
+            # an estimate is enough to refuse: transforms keep the number of elements
+            size = len(examples) * examples.x[:1].numel() * examples.x.element_size()
+            if size > self.budget:
+                return examples
+            prepared = examples.prepared.to(self.device)
+            self._held[key] = (examples, prepared)
+            self._bytes += _nbytes(prepared)
+            while self._bytes > self.budget and len(self._held) > 1:
+                self._bytes -= _nbytes(self._held.popitem(last=False)[1][1])
+        self._held.move_to_end(key)
+        return self._held[key][1]
+
+
+def _nbytes(examples: Tensors) -> int:
+    return examples.x.numel() * examples.x.element_size()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One unit of experience: what to train on, what to be tested on, and the outputs its labels use."""
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: tuple[int, ...]
+    index: int = 0
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Tasks in order, the scenario they are read under, and the outputs a network needs for them.
+
+    `class_names[c]` is what output `c` stands for. `source` names the data that the tasks were made of.
+    """
+
+    tasks: tuple[Task, ...]
+    scenario: Scenario
+    class_names: tuple[str, ...]
+    name: str = "own"
+    source: str = "own data"
+    notes: dict[str, Any] = field(default_factory=dict)  # what a report should know: noise level, angles, ...
+
+    def __post_init__(self) -> None:
+        if self.scenario not in ("task", "domain", "class"):
+            raise DataError(
+                f"scenario {self.scenario!r}: expected one of 'task' (the task is known at test time), 'domain' (same "
+                "classes, other inputs) or 'class' (all classes seen so far compete)"
+            )
+        if not self.tasks:
+            raise DataError("a stream needs at least one task; got none")
+        tasks = tuple(t if t.index == i else replace(t, index=i) for i, t in enumerate(self.tasks))
+        object.__setattr__(self, "tasks", tasks)
+        first = self.tasks[0]
+        for task in tasks:
+            if len(task.train) == 0:
+                raise DataError(f"task {task.name!r} has no training examples; remove it or give it data")
+            if len(task.test) == 0:
+                raise DataError(
+                    f"task {task.name!r} has no test examples, so nothing can be measured on it; "
+                    "hold some back: Stream.hold_out(0.1)"
+                )
+            if task.train.shape != first.train.shape or task.test.shape != first.train.shape:
+                raise DataError(
+                    f"task {task.name!r} has inputs of shape {list(task.train.shape)} (train) and "
+                    f"{list(task.test.shape)} (test), task {first.name!r} of {list(first.train.shape)}: "
+                    "one network needs one input shape; resize or pad them alike"
+                )
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __getitem__(self, index: int) -> Task:
+        return self.tasks[index]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.tasks[0].train.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of inputs and labels held in memory; what tasks share counts once."""
+        seen: dict[int, int] = {}
+        for task in self.tasks:
+            for part in (task.train, task.test):
+                if isinstance(part, Tensors):
+                    for tensor in (part.x, part.y, part.rows):
+                        if tensor is not None:
+                            storage = tensor.untyped_storage()
+                            seen[storage.data_ptr()] = storage.nbytes()
+        return sum(seen.values())
+
+    def reorder(self, order: Sequence[int]) -> Stream:
+        """The tasks in another order: a curriculum. `order` is a permutation of ``range(len(self))``."""
+        if sorted(order) != list(range(len(self))):
+            raise DataError(f"order {list(order)}: expected each of 0..{len(self) - 1} once; to leave tasks out: subset")
+        return self.subset(order)
+
+    def subset(self, indices: Iterable[int]) -> Stream:
+        """Some of the tasks, in the order given; outputs stay as they are."""
+        chosen = list(indices)
+        wrong = [i for i in chosen if not 0 <= i < len(self)]
+        if wrong:
+            raise DataError(f"no task {wrong[0]}: this stream has tasks 0..{len(self) - 1}")
+        return replace(self, tasks=tuple(self.tasks[i] for i in chosen))
+
+    def hold_out(self, fraction: float = 0.1, seed: int = 0) -> Stream:
+        """The stream on which constants are chosen: `fraction` of each task's *training* examples, drawn at random,
+        is held out and takes the place of the test set, which this stream never touches."""
+        if not 0 < fraction < 1:
+            raise DataError(f"fraction {fraction}: expected a number between 0 and 1, both excluded")
+        tasks = []
+        for task in self.tasks:
+            order = torch.randperm(len(task.train), generator=generator(seed, f"hold out/{task.name}"))
+            held = max(1, round(fraction * len(order)))
+            if held == len(order):
+                raise DataError(f"task {task.name!r} has {len(order)} training examples: too few to hold any out")
+            tasks.append(
+                replace(task, train=task.train.subset(order[held:]), test=task.train.subset(order[:held]))
+            )
+        return replace(self, tasks=tuple(tasks), notes={**self.notes, "held_out": fraction})
+
+    def few(self, examples: int, seed: int = 0) -> Stream:
+        """Each task with at most `examples` training examples, drawn at random."""
+        if examples < 1:
+            raise DataError(f"examples {examples}: expected at least 1 a task")
+        tasks = []
+        for task in self.tasks:
+            order = torch.randperm(len(task.train), generator=generator(seed, f"few/{task.name}"))
+            tasks.append(replace(task, train=task.train.subset(order[:examples])))
+        return replace(self, tasks=tuple(tasks))
