@@ -1,0 +1,121 @@
+"""Checkpoints that are either whole or not there.
+
+A checkpoint is a folder of ``tensors.safetensors`` and ``state.json``, written beside its place, flushed, sealed by the
+hashes of both (``sealed.json``, written last) and renamed. Nothing in it is pickled and nothing in it names code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+from .errors import RunError
+
+__all__ = ["Store", "locked", "write_atomically"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file's text so that a reader sees the old or the new, never a part.
+
+    Raises:
+        RunError: the disk is full or cannot be written to; the old text is still there.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another --out") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process alone.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{folder} is in use by another process: wait for it, stop it, or choose another --out") from None
+        yield
+
+
+@final
+class Store:
+    """The checkpoints of one job in a folder of its own; the newest two are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[str] = []  # found by `newest`
+
+    def save(self, saved: dict[str, Any]) -> None:
+        """Writes ``{"tensors": ..., "meta": ...}`` as the newest checkpoint.
+
+        Raises:
+            RunError: the disk is full or cannot be written to; the checkpoint before is still whole.
+        """
+        from safetensors.torch import save
+
+        number = max((int(p.name) for p in self._folders()), default=0) + 1
+        beside = self.folder / f".{number:06d}"
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            content = {
+                "tensors.safetensors": save({k: v.contiguous().cpu() for k, v in saved["tensors"].items()}),
+                "state.json": json.dumps(saved["meta"]).encode(),
+            }
+            sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+            for name, data in {**content, "sealed.json": json.dumps(sums).encode()}.items():
+                with open(beside / name, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.rename(beside, self.folder / f"{number:06d}")
+            handle = os.open(self.folder, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise RunError(
+                f"cannot write the checkpoint {self.folder / str(number)}: {error.strerror or error}; the one before is whole: "
+                "free some space and resume"
+            ) from error
+        for old in self._folders()[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint; None where there is none. Damaged ones are passed over and noted."""
+        from safetensors.torch import load
+
+        for folder in reversed(self._folders()):
+            try:
+                sums = json.loads((folder / "sealed.json").read_bytes())
+                content = {name: (folder / name).read_bytes() for name in ("tensors.safetensors", "state.json")}
+                if any(hashlib.sha256(data).hexdigest() != sums[name] for name, data in content.items()):
+                    raise ValueError("its content is not what was sealed")
+                return {"tensors": load(content["tensors.safetensors"]), "meta": json.loads(content["state.json"])}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                self.damaged.append(f"{folder}: {error}")
+        return None
+
+    def _folders(self) -> list[Path]:
+        if not self.folder.exists():
+            return []
+        return sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())

@@ -1,0 +1,179 @@
+"""`fit`: a method through a stream, from the untrained network to the last row of R."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checkpoint import Store, locked
+from .errors import TrainingError
+from .learner import Learner, Pause, Training
+from .method import Method
+from .random import derive
+from .run import Job, Record, Run
+from .stream import Stream
+
+__all__ = ["Build", "fit", "follow", "graceful", "learner_for"]
+
+Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
+Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
+
+
+def fit(
+    method: Method,
+    net: Build | nn.Module,
+    stream: Stream,
+    *,
+    seeds: int | Sequence[int] = 1,
+    training: Training | None = None,
+    out: str | Path | None = None,
+    every: float = 30.0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    watch: Watch | None = None,
+) -> Run:
+    """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
+
+    Args:
+        method: the idea against forgetting.
+        net: makes a network of an input shape and a number of outputs (such as `MLP`); or a network, whose weights every
+            seed then starts from.
+        stream: the tasks.
+        seeds: 5 means 0 to 4; or a list.
+        training: optimiser, epochs, batch size.
+        out: a directory for results, a report, and checkpoints; where it holds an unfinished run of the same name, that is
+            gone on with.
+        every: seconds between checkpoints within a task.
+        device, dtype: where and in which precision.
+        watch: is called at each pause with the task's index and where training stands.
+
+    Returns:
+        The run: R matrices, measures and costs by seed.
+    """
+    training = training if training is not None else Training()
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    run = Run.of(stream)
+    folder = None if out is None else Path(out)
+    with graceful() as stop:
+        for seed in numbers:
+            job = Job(method.name, seed)
+            learner = learner_for(method, net, stream, training, seed, device, dtype)
+            if folder is None:
+                run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
+                continue
+            place = folder / job.folder
+            with locked(place):
+                store = Store(place)
+                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
+            run.write(folder)
+    return run
+
+
+def learner_for(
+    method: Method,
+    net: Build | nn.Module,
+    stream: Stream,
+    training: Training,
+    seed: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Learner:
+    """The learner of one seed: its initial weights depend on the seed alone."""
+    if isinstance(net, nn.Module):
+        network = copy.deepcopy(net)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "weights"))
+            network = net(stream.shape, stream.outputs)
+    return Learner(network, method, training, scenario=stream.scenario, seed=seed, device=device, dtype=dtype)
+
+
+def follow(
+    learner: Learner,
+    stream: Stream,
+    store: Store | None = None,
+    *,
+    every: float = 30.0,
+    watch: Watch | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    after: Callable[[Record], None] = lambda record: None,
+) -> Record:
+    """A learner through a stream, from where `store` left it: the whole job in one loop.
+
+    Raises:
+        KeyboardInterrupt: `stop` became true; what was learnt is saved.
+        TrainingError: the loss is no number any more; the checkpoint before is kept.
+    """
+    record = Record.empty(len(stream))
+    saved = store.newest() if store is not None else None
+    if saved is not None:
+        record = Record.from_json(saved["meta"].pop("record"))
+        learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
+
+    def save() -> None:
+        if store is not None:
+            state = learner.state_dict()
+            state["meta"]["record"] = record.to_json()
+            store.save(state)
+
+    if not record.rows:
+        record.add(learner, learner.evaluate(stream))
+    while learner.learnt < len(stream):
+        index = learner.learnt
+        task = stream[index]
+        if learner.method.once and index + 1 < len(stream):
+            learner.remember(task)
+            record.skip()
+            continue
+        last_save = time.monotonic()
+        for pause in learner.steps(task):
+            if watch is not None:
+                watch(index, pause)
+            stopping = stop()
+            if stopping or time.monotonic() - last_save >= every:
+                if not bool(pause.loss.isfinite()):
+                    raise TrainingError(f"the loss is {float(pause.loss)} in task {index + 1}; the last checkpoint is kept")
+                save()
+                last_save = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt
+        record.add(learner, learner.evaluate(stream))
+        save()
+        after(record)
+        if watch is not None:
+            watch(index, None)
+    return record
+
+
+@contextmanager
+def graceful() -> Iterator[Callable[[], bool]]:
+    """Within it the first Ctrl-C (or SIGTERM) only asks to stop at the next pause, where everything can be saved; the
+    second stops at once."""
+    asked = False
+
+    def handle(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

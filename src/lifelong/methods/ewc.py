@@ -1,0 +1,81 @@
+"""Elastic Weight Consolidation (Kirkpatrick et al., PNAS 2017, arXiv 1612.00796).
+
+    L(θ) = L_B(θ) + Σ_i λ/2 F_i (θ_i − θ*_A,i)²                                                      (equation 3)
+
+F is the diagonal of the Fisher information of task A at θ*_A, the mean over its examples of the squared gradient of the
+log-likelihood. With several past tasks there is one such term a task (here merged into one quadratic, exactly), or,
+*online* (Schwarz et al. 2018, arXiv 1805.06370), a single anchor, the latest weights, with F ← γF + F_new.
+
+The force is λF(θ − θ*). The strength λ belongs to the Fisher it was chosen with: exact, sampled, argmax and empirical
+Fishers differ in size by orders of magnitude, and none is scaled by the number of examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from ..errors import MethodError
+from ..method import Edge, GradOf, IndexMap, Method, Spec, Step
+from ..parts.fisher import Kind, fisher
+from ..parts.quadratic import Quadratic
+from ..vector import Vector
+
+__all__ = ["EWC"]
+
+
+@final
+@dataclass(frozen=True)
+class EWC(Method):
+    """Slows learning on the weights that matter to earlier tasks.
+
+    Args:
+        strength: λ.
+        importance: the labels of the Fisher: exact (expectation over the model's own distribution), sampled, argmax, or
+            empirical (true labels); or hessian, the Hessian's diagonal, for small networks.
+        fisher_examples: how many examples estimate it, drawn at random; default all.
+        online: one anchor, the latest weights, in place of one a task.
+        gamma: γ, how much of the earlier importance is kept (online only).
+        normalise: each task's importance is divided by its mean before it is added (online EWC, section 4).
+        implicit: take the penalty after the optimiser's step, where no strength can make it diverge.
+    """
+
+    strength: float = 1.0
+    importance: Kind = "exact"
+    fisher_examples: int | None = None
+    online: bool = False
+    gamma: float = 1.0
+    normalise: bool = False
+    implicit: bool = False
+
+    name: ClassVar[str] = "ewc"
+    neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def __post_init__(self) -> None:
+        if self.strength < 0:
+            raise MethodError(f"ewc: strength {self.strength}: expected 0 or more; below 0 the penalty would push away")
+        if not 0 <= self.gamma <= 1:
+            raise MethodError(f"ewc: gamma {self.gamma}: expected 0 (forget old importance) to 1 (keep all of it)")
+        if self.gamma != 1 and not self.online:
+            raise MethodError("ewc: gamma belongs to online EWC: set online true, or leave gamma at 1")
+
+    def init(self, theta: Vector, spec: Spec) -> Quadratic:
+        return Quadratic.none(theta)
+
+    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
+        F = fisher(edge, self.importance, self.fisher_examples)
+        if self.normalise:
+            F = F / (float(sum(t.sum() for t in F.tensors)) / len(F))
+        if self.online:
+            return state.moved(state.A * self.gamma + F, edge.theta)
+        return state.plus(F, edge.theta)
+
+    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        return grads if self.implicit else state.pull(theta, grads, self.strength)
+
+    def project(self, state: Quadratic, step: Step) -> None:
+        if self.implicit:
+            state.settle(step, self.strength)
+
+    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
+        return state.resize(mapping, theta)

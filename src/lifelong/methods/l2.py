@@ -1,0 +1,53 @@
+"""L2 in weight space: every weight has the same guard. The baseline of EWC (arXiv 1612.00796, figure 3).
+
+    L(θ) = L_n(θ) + λ Σ_i (θ_i − θ*_i)²
+
+with θ* the weights after the last task, or one such term for each task. No ½: the force is 2λ(θ − θ*).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+from ..method import Edge, GradOf, IndexMap, Method, Spec, Step
+from ..parts.quadratic import Quadratic
+from ..vector import Vector
+
+__all__ = ["L2"]
+
+
+@final
+@dataclass(frozen=True)
+class L2(Method):
+    """Penalises every move away from the weights after the last task.
+
+    Args:
+        strength: λ.
+        anchors: the weights after the last task only, or those after each task.
+        implicit: take the penalty after the optimiser's step, where no strength can make it diverge.
+    """
+
+    strength: float = 0.01
+    anchors: Literal["last", "each"] = "last"
+    implicit: bool = False
+
+    name: ClassVar[str] = "l2"
+    neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def init(self, theta: Vector, spec: Spec) -> Quadratic:
+        return Quadratic.none(theta)
+
+    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
+        one = edge.theta.ones()
+        return state.plus(one, edge.theta) if self.anchors == "each" else state.moved(one, edge.theta)
+
+    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        return grads if self.implicit else state.pull(theta, grads, 2 * self.strength)
+
+    def project(self, state: Quadratic, step: Step) -> None:
+        if self.implicit:
+            state.settle(step, 2 * self.strength)
+
+    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
+        return state.resize(mapping, theta)

@@ -1,0 +1,326 @@
+"""Importances of weights from per-example gradients, exact and vectorised.
+
+All of them are sums over examples x of  w |Jᵀv|ᵖ , J being the Jacobian of the logits f(x) by the weights, for
+cotangents v and weights w that depend on f(x) alone. With q = softmax f over the outputs that compete and e_y the
+one-hot of y,  ∂ log q_y / ∂θ = Jᵀ(e_y − q):
+
+* Fisher, exact       F = E_x Σ_y q_y (∂ log q_y)²        one v for each class
+* Fisher, sampled     F = E_x (∂ log q_ŷ)²,  ŷ ~ q        one v
+* Fisher, argmax      the same with ŷ = argmax q
+* Fisher, empirical   the same with the true label
+* MAS                 E_x |∂ ‖f‖²| = E_x |Jᵀ 2f|          one v, p = 1
+
+For a linear layer the gradient of one example is the outer product δ hᵀ, so that Σ |δ hᵀ|ᵖ is one matrix product,
+(|δ|ᵖ)ᵀ |h|ᵖ, for all examples at once: no gradient of a single example is ever formed. Convolutions, normalisations and
+embeddings have rules of their own; a network with anything else (or with tied weights) goes through `torch.func`.
+Memory: at most `BYTES` for per-example gradients, by taking fewer examples at once.
+
+The gradient must be squared before it is averaged: squaring the mean of a batch gives another quantity, which depends on
+the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from ..errors import MethodError
+from ..method import Edge, cross_entropy, Batch
+from ..vector import Vector
+
+__all__ = ["Cotangents", "Kind", "fisher", "hessian", "sensitivity"]
+
+Kind = Literal["exact", "sampled", "argmax", "empirical", "hessian"]
+Cotangents = Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor | None]]]  # f [B, C], y [B] -> [(v [B, C], w [B])]
+
+BYTES = 64 * 2**20
+ROWS = 512
+
+
+def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector:
+    """The diagonal of the Fisher information at the present weights, a mean over examples.
+
+    Args:
+        edge: network, examples, the outputs that compete.
+        kind: which labels (see above), or "hessian" for the Hessian's diagonal.
+        limit: use only so many examples, drawn at random.
+    """
+    if kind == "hessian":
+        return hessian(edge, limit)
+
+    def cotangents(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        q = f.softmax(1)
+        if kind == "exact":
+            classes = range(f.shape[1]) if edge.mask is None else edge.mask.nonzero().flatten().tolist()
+            eye = torch.eye(f.shape[1], dtype=f.dtype, device=f.device)
+            return [(eye[c] - q, q[:, c]) for c in classes]
+        if kind == "sampled":
+            y = torch.multinomial(q, 1, generator=edge.generator).squeeze(1)
+        elif kind == "argmax":
+            y = q.argmax(1)
+        return [(F.one_hot(y, f.shape[1]) - q, None)]
+
+    return sensitivity(edge, cotangents, power=2, limit=limit)
+
+
+def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit: int | None = None) -> Vector:
+    """Mean over examples of  Σ_k w_k |Jᵀv_k|ᵖ, for the `(v_k, w_k)` that `cotangents` makes of logits and labels."""
+    net, theta = edge.net, edge.theta
+    total = theta.zeros()
+    examples = edge.examples
+    if limit is not None and limit < len(examples):
+        examples = examples.subset(torch.randperm(len(examples), generator=edge.generator)[:limit])
+    modes = {m: m.training for m in net.modules()}
+    net.eval()  # no dropout, and batch statistics as they are at prediction
+    try:
+        ruled = _ruled(net, theta)
+        for chunk in examples.all(_rows(ruled, theta)):
+            p = theta.tensors[0]
+            x, y = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None), chunk.y.to(p.device)
+            mask = edge.mask if chunk.mask is None else chunk.mask
+            if ruled is None:
+                passes = _by_func(net, theta, x, y, mask, cotangents, power, total)
+            else:
+                passes = _by_rules(net, ruled, x, y, mask, cotangents, power, total)
+            edge.costs.forward += len(y)
+            edge.costs.backward += len(y) * passes
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return total.mul_(1 / len(examples))
+
+
+def _masked(f: Tensor, mask: Tensor | None) -> Tensor:
+    return f if mask is None else f.masked_fill(~mask, float("-inf"))
+
+
+# --- by rules: one matrix product a layer -------------------------------------------------------------------------------
+def _ruled(net: nn.Module, theta: Vector) -> dict[nn.Module, list[tuple[str, str]]] | None:
+    """The modules that own the weights, each with its (own name, name in θ); None where some weight has no rule."""
+    owners: dict[nn.Module, list[tuple[str, str]]] = {}
+    count = 0
+    for prefix, module in net.named_modules():
+        for own, p in module.named_parameters(recurse=False):
+            if p.requires_grad:
+                if type(module) not in _RULES or own not in ("weight", "bias"):
+                    return None
+                name = f"{prefix}.{own}" if prefix else own
+                if name not in theta.names:
+                    return None  # tied
+                owners.setdefault(module, []).append((own, name))
+                count += 1
+    return owners if count == len(theta.names) and _each_once(net) else None
+
+
+def _each_once(net: nn.Module) -> bool:
+    """Whether no parameter is reachable by two names."""
+    names = [id(p) for _, p in net.named_parameters(remove_duplicate=False)]
+    return len(names) == len(set(names))
+
+
+def _rows(ruled: dict[nn.Module, list[tuple[str, str]]] | None, theta: Vector) -> int:
+    if ruled is None:
+        largest = len(theta)
+    else:
+        formed = [p.numel() for m in ruled if not isinstance(m, nn.Linear) for p in m.parameters(recurse=False)]
+        largest = max(formed, default=1)
+    return max(1, min(ROWS, BYTES // (4 * largest)))
+
+
+def _by_rules(
+    net: nn.Module,
+    ruled: dict[nn.Module, list[tuple[str, str]]],
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor | None,
+    cotangents: Cotangents,
+    power: int,
+    total: Vector,
+) -> int:
+    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        calls.append((module, args[0].detach(), output))
+        return output.clone()  # so that an in-place activation does not change what is recorded
+
+    hooks = [m.register_forward_hook(record) for m in ruled]
+    try:
+        with torch.enable_grad():
+            f = net(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if len({m for m, _, _ in calls}) < len(calls):  # a layer used twice: its gradients add before they are squared
+        return _by_func(net, Vector.of(net), x, y, mask, cotangents, power, total)
+    outputs = [a for _, _, a in calls]
+    pairs = cotangents(_masked(f.detach(), mask), y)
+    sums = total.dict()
+    rank_one: dict[nn.Module, Tensor] = {}  # Σ_k w_k |δ_k|ᵖ of the linear layers, whose h is the same for every k
+    for i, (v, w) in enumerate(pairs):
+        deltas = torch.autograd.grad(
+            f, outputs, v.to(f.dtype), retain_graph=i + 1 < len(pairs), materialize_grads=True
+        )
+        for (module, h, _), delta in zip(calls, deltas):
+            if isinstance(module, nn.Linear) and delta.dim() == 2:
+                s = delta.abs() if power == 1 else delta.square()
+                s = s if w is None else s * w[:, None]
+                rank_one[module] = rank_one[module] + s if module in rank_one else s
+                continue
+            for (own, name), g in zip(ruled[module], _RULES[type(module)](module, h, delta, ruled[module])):
+                assert own in name
+                g = g.abs() if power == 1 else g.square()
+                sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
+    for module, h, _ in calls:
+        if module in rank_one:
+            s = rank_one[module]
+            for own, name in ruled[module]:
+                if own == "weight":
+                    sums[name].addmm_(s.T, h.abs() if power == 1 else h.square())
+                else:
+                    sums[name] += s.sum(0)
+    return len(pairs)
+
+
+Own = list[tuple[str, str]]
+Rule = Callable[[Any, Tensor, Tensor, Own], Iterator[Tensor]]  # module, input, δ of its output -> gradients [B, ...]
+
+
+def _linear(module: nn.Linear, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
+    h, delta = h.flatten(1, -2), delta.flatten(1, -2)  # [B, positions, units]
+    for name, _ in own:
+        yield torch.einsum("bti,bto->boi", h, delta) if name == "weight" else delta.sum(1)
+
+
+def _conv(module: nn.Conv1d | nn.Conv2d, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
+    two = isinstance(module, nn.Conv2d)
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        raise MethodError(f"{module}: importance knows zero padding given in numbers; got {module.padding_mode!r}")
+    if not two:
+        h, delta = h.unsqueeze(2), delta.unsqueeze(2)
+    geometry = [module.kernel_size, module.dilation, module.padding, module.stride]
+    kernel, dilation, padding, stride = [g if two else (d, *g) for g, d in zip(geometry, (1, 1, 0, 1))]
+    patches = F.unfold(h, kernel, dilation, padding, stride)  # [B, in·k, positions]
+    B, groups = len(h), module.groups
+    patches = patches.view(B, groups, -1, patches.shape[2])
+    per_group = delta.reshape(B, groups, module.out_channels // groups, -1)
+    for name, _ in own:
+        if name == "weight":
+            yield torch.einsum("bgkt,bgot->bgok", patches, per_group).reshape(B, *module.weight.shape)
+        else:
+            yield delta.flatten(2).sum(2)
+
+
+def _normalised(module: nn.Module, h: Tensor) -> Tensor:
+    if isinstance(module, nn.LayerNorm):
+        return F.layer_norm(h, module.normalized_shape, eps=module.eps)
+    if isinstance(module, nn.GroupNorm):
+        return F.group_norm(h, module.num_groups, eps=module.eps)
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    return F.batch_norm(h, module.running_mean, module.running_var, eps=module.eps)
+
+
+def _norm(module: nn.Module, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
+    if isinstance(module, nn.LayerNorm):
+        positions = tuple(range(1, h.dim() - len(module.normalized_shape)))
+    else:
+        positions = tuple(range(2, h.dim()))
+    for name, _ in own:
+        g = delta * _normalised(module, h) if name == "weight" else delta
+        yield g.sum(positions) if positions else g
+
+
+def _embedding(module: nn.Embedding, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
+    B = len(h)
+    words, delta = h.reshape(B, -1), delta.reshape(B, -1, delta.shape[-1])
+    if module.padding_idx is not None:
+        delta = delta * (words != module.padding_idx)[..., None]
+    g = delta.new_zeros(B, module.num_embeddings, module.embedding_dim)
+    yield g.scatter_add_(1, words[..., None].expand_as(delta), delta)
+
+
+_RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    nn.Conv1d: _conv,
+    nn.Conv2d: _conv,
+    nn.LayerNorm: _norm,
+    nn.GroupNorm: _norm,
+    nn.BatchNorm1d: _norm,
+    nn.BatchNorm2d: _norm,
+    nn.Embedding: _embedding,
+}
+
+
+# --- anything else ------------------------------------------------------------------------------------------------------
+def _by_func(
+    net: nn.Module,
+    theta: Vector,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor | None,
+    cotangents: Cotangents,
+    power: int,
+    total: Vector,
+) -> int:
+    weights = {name: p.detach() for name, p in theta}
+    rest = {name: b for name, b in net.state_dict().items() if name not in weights}
+
+    def along(weights: dict[str, Tensor], x1: Tensor, v1: Tensor) -> Tensor:
+        f1 = functional_call(net, {**rest, **weights}, (x1[None],))
+        return (f1[0] * v1).sum()
+
+    pairs = cotangents(_masked(net(x).detach(), mask), y)
+    sums = total.dict()
+    for v, w in pairs:
+        for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v.to(x.dtype if x.is_floating_point() else v.dtype)).items():
+            g = g.abs() if power == 1 else g.square()
+            sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
+    return len(pairs)
+
+
+def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
+    """The diagonal of the Hessian of the mean negative log-likelihood at the true labels, the lecture's second
+    derivative; negative curvature counts as none.
+
+    It takes one Hessian-vector product a weight, so it is for small networks. Where a network is piecewise linear
+    (ReLU) it equals the exact Fisher at every point that has a second derivative.
+
+    Raises:
+        MethodError: more than `most` weights.
+    """
+    net, theta = edge.net, edge.theta
+    if len(theta) > most:
+        raise MethodError(
+            f"the Hessian's diagonal takes a product for each of {len(theta):,} weights, at most {most:,} are allowed: use "
+            "importance 'exact', which equals it for ReLU networks"
+        )
+    weights = {name: p.detach() for name, p in theta}
+    examples = edge.examples
+    if limit is not None and limit < len(examples):
+        examples = examples.subset(torch.randperm(len(examples), generator=edge.generator)[:limit])
+    total = torch.zeros(len(theta), dtype=theta.tensors[0].dtype, device=theta.tensors[0].device)
+    was = net.training
+    net.eval()
+    for chunk in examples.all(ROWS):
+        batch = Batch(chunk.x.to(total.device), chunk.y.to(total.device), edge.mask if chunk.mask is None else chunk.mask)
+
+        def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
+            return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)
+
+        def second(e: Tensor, loss: Callable[[dict[str, Tensor]], Tensor] = loss) -> Tensor:
+            along = jvp(grad(loss), (weights,), (theta.like(e).dict(),))[1]
+            return (torch.cat([g.reshape(-1) for g in along.values()]) * e).sum()
+
+        for start in range(0, len(theta), 64):
+            stop = min(start + 64, len(theta))
+            basis = torch.zeros(stop - start, len(theta), dtype=total.dtype, device=total.device)
+            basis[torch.arange(stop - start), torch.arange(start, stop)] = 1
+            total[start:stop] += vmap(second)(basis)
+        edge.costs.forward += len(batch.y) * len(theta)
+        edge.costs.backward += len(batch.y) * len(theta)
+    net.train(was)
+    return theta.like(total.clamp(min=0) / len(examples))

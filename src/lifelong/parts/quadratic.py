@@ -1,0 +1,65 @@
+"""The guard of each weight: one quadratic, whatever the number of tasks.
+
+Σ_t ½ F_t (θ − θ_t)²  equals  ½ A (θ − m)²  plus a constant, with  A = Σ_t F_t  and  m = Σ_t F_t θ_t / A
+(where A is 0 there is no force, and m is the latest θ_t). So one penalty a task costs constant memory and time in the
+number of tasks, exactly. The force is λ A (θ − m); taken implicitly, after the optimiser's step of size η,
+
+    θ ← argmin_u  ½ (u − θ)² + ηλ ½ A (u − m)²  =  (θ + ηλA m) / (1 + ηλA),
+
+which no λ can make diverge (a proximal step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ..method import IndexMap, Step
+from ..vector import Vector
+
+__all__ = ["Quadratic"]
+
+
+@final
+@dataclass(frozen=True)
+class Quadratic:
+    """½ Σ_i A_i (θ_i − m_i)²."""
+
+    A: Vector
+    m: Vector
+    terms: int = 0  # how many were added; with none there is no force
+
+    @staticmethod
+    def none(theta: Vector) -> Quadratic:
+        return Quadratic(theta.zeros(), theta.zeros())
+
+    def plus(self, F: Vector, theta: Vector) -> Quadratic:
+        """With the term ½ F (θ − `theta`)² added."""
+        A = self.A + F
+        m = A.map(_mean, self.A, self.m, F, theta)
+        return Quadratic(A, m, self.terms + 1)
+
+    def moved(self, A: Vector, theta: Vector) -> Quadratic:
+        """The weights `A` about the single anchor `theta`."""
+        return Quadratic(A, theta.clone(), self.terms + 1)
+
+    def pull(self, theta: Vector, grads: Vector, strength: float) -> Vector:
+        """`grads` + λ A (θ − m), written into `grads`."""
+        return grads.addcmul_(self.A, theta - self.m, strength) if self.terms else grads
+
+    def settle(self, step: Step, strength: float) -> None:
+        """The implicit step, as θ + r (m − θ) with r = 1 / (1 + 1/(ηλA)): exact at 0 and at ∞."""
+        if self.terms:
+            for p, A, m, eta in zip(step.after.tensors, self.A.tensors, self.m.tensors, step.rates):
+                p.lerp_(m, 1 / (1 + 1 / (A * strength * eta)))
+
+    def resize(self, mapping: IndexMap, theta: Vector) -> Quadratic:
+        """After a growth: what is new has no guard."""
+        return Quadratic(mapping.carry(self.A, theta), mapping.carry(self.m, theta), self.terms)
+
+
+def _mean(A: Tensor, A0: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
+    return torch.where(A > 0, (A0 * m0 + F * theta) / A.clamp(min=torch.finfo(A.dtype).tiny), theta)

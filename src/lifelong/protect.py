@@ -1,0 +1,286 @@
+"""A method inside your own training loop.
+
+    guard = protect(model, optimizer, EWC(strength=1.0))
+    for x, y in loader:                    # your loop, as it was
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+    guard.consolidate(loader)              # a task is over
+
+The guard hooks into the optimiser's step; gradients are changed before it, weights projected after it. It is the same
+method object, with the same numbers, as in `fit`. A method that replays or adds a loss also needs ``guard.mix`` and
+``guard.loss``; one that needs the loop itself (joint training, one network a task) is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from . import tree
+from .errors import DataError, MethodError
+from .learner import Around
+from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
+from .random import generator
+from .stream import Chunk, Examples, Scenario, Tensors
+from .vector import Vector
+
+__all__ = ["Guard", "protect"]
+
+
+def protect(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    *,
+    scenario: Scenario = "domain",
+    seed: int = 0,
+) -> Guard:
+    """Attaches `method` to a model and its optimiser; gives the guard that ends tasks, saves and detaches.
+
+    Args:
+        model: inputs ``[B, ...]`` to logits ``[B, C]``.
+        optimizer: any torch optimiser over (some of) the model's parameters, also with several parameter groups.
+        method: a portable method.
+        scenario: which outputs compete in the method's own estimates; the loss of your loop is yours.
+        seed: of the method's draws.
+
+    Raises:
+        MethodError: the method needs a loop of its own.
+    """
+    if not method.portable:
+        raise MethodError(
+            f"{method.name} needs a training loop of its own (it chooses the data, restarts or grows the network, or answers "
+            "in its place): use Learner or fit"
+        )
+    return Guard(model, optimizer, method, scenario, seed)
+
+
+@final
+class Guard:
+    """Made by `protect`."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, method: Method, scenario: Scenario, seed: int
+    ) -> None:
+        method.check(scenario)
+        self.model, self.optimizer, self.method = model, optimizer, method
+        self.scenario, self.seed = scenario, seed
+        self.theta = Vector.of(model)
+        if not self.theta.names:
+            raise MethodError("the model has no trainable parameters: nothing can be learnt or kept")
+        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in stepped for p in self.theta.tensors):
+            raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
+        self.spec: Spec | None = None
+        self.state: Any = None
+        self.learnt = 0
+        self.seen: tuple[int, ...] = ()
+        self.costs = Costs()
+        self._mask: Tensor | None = None
+        self._draws = generator(seed, "method/0", self._device)
+        self._open = False  # whether the present task has begun
+        self._fresh = False  # whether this step's batch was mixed
+        self._around = Around(method, model, self.theta, optimizer, self.costs)
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.theta.tensors[0].device
+
+    # --- your loop --------------------------------------------------------------------------------------------------
+    def begin(self, classes: Sequence[int] | None = None) -> None:
+        """Begins a task; called by itself at the first step. `classes` are the outputs that the task's labels use, where
+        the scenario is not "domain"."""
+        if self.scenario != "domain":
+            if classes is None:
+                raise MethodError(f"in the scenario {self.scenario!r} a task begins with guard.begin(classes=[...])")
+            self.seen = tuple(sorted({*self.seen, *classes}))
+            self._mask = self._as_mask(classes if self.scenario == "task" else self.seen)
+        self._draws = generator(self.seed, f"method/{self.learnt}", self._device)
+        if self.spec is None:
+            self.spec = Spec((), self._outputs(classes), self.scenario, self.seed)
+            self.state = self.method.init(self.theta, self.spec)
+        if "begin" in self.method.slots:
+            with torch.no_grad():
+                self.state = self.method.begin(self.state, self._edge(_Nothing(), self._mask))
+        self._open = True
+
+    def mix(self, x: Tensor, y: Tensor) -> Batch:
+        """What a step should learn from: the batch itself, and what the method replays."""
+        if not self._open:
+            self.begin()
+        self._own = Batch(x, y, self._mask)
+        self._fresh = True
+        if "examples" not in self.method.slots:
+            return self._own
+        return self.method.examples(self.state, self._own, self._draws)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """The loss of a mixed batch, with what the method adds to it."""
+        claims, adds = "criterion" in self.method.slots, "loss" in self.method.slots
+        loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
+        if adds:
+            loss = loss + self.method.loss(self.state, self.model, batch, output)
+        self._output = output.detach()
+        return loss
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._open:
+            self.begin()
+        needs = self.method.slots & {"examples", "criterion", "loss", "observe"}
+        if needs and not self._fresh:
+            raise MethodError(
+                f"{self.method.name} takes part in the batch and the loss of each step: batch = guard.mix(x, y), then "
+                "guard.loss(model(batch.x), batch)"
+            )
+        self._around.before(self.state)
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        with torch.no_grad():
+            self.state = self._around.after(self.state)
+            if "observe" in self.method.slots:
+                output = self._output[: len(self._own.y)]
+                self.state = self.method.observe(self.state, self._own, output, self._draws)
+        self._fresh = False
+
+    def consolidate(self, data: Examples | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
+        """Ends a task: the method looks at its data once more (importance, exemplars, anchor).
+
+        Args:
+            data: the task's examples: a pair of tensors, an iterable of batches ``(x, y)`` (a `DataLoader`), or `Examples`.
+
+        Raises:
+            MethodError: no step was taken since the last task ended.
+        """
+        if not self._open:
+            raise MethodError("consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()")
+        examples = data if isinstance(data, Examples) else _examples(data)
+        if len(examples) == 0:
+            raise DataError("consolidate needs the task's examples; got none")
+        with torch.no_grad():
+            self.state = self.method.end(self.state, self._edge(examples, self._mask))
+        self.learnt += 1
+        self._open = False
+
+    # --- saving -----------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """The method's state: ``tensors`` by name and ``meta`` that is plain JSON. Model and optimiser save themselves."""
+        tensors, skeleton = tree.split({"state": self.state, "draws": self._draws}, "guard")
+        meta = {
+            "method": self.method.name,
+            "state": skeleton,
+            "outputs": None if self.spec is None else self.spec.outputs,
+            "learnt": self.learnt,
+            "seen": list(self.seen),
+            "open": self._open,
+        }
+        if self._mask is not None:
+            tensors["mask"] = self._mask
+        return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Goes back to what `state_dict` gave. Load the model's weights first."""
+        tensors, meta = saved["tensors"], saved["meta"]
+        if meta["method"] != self.method.name:
+            raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
+        nodes = dict(meta["state"]["items"])
+        if meta["outputs"] is not None:
+            self.spec = Spec((), meta["outputs"], self.scenario, self.seed)
+            self.state = tree.join(self.method.state_type, nodes["state"], tensors, "state")
+        self._draws.set_state(tensors[nodes["draws"]["tensor"]])
+        self.learnt, self.seen, self._open = meta["learnt"], tuple(meta["seen"]), meta["open"]
+        self._mask = tensors.get("mask")
+
+    def remove(self) -> None:
+        """Detaches from the optimiser: the loop is again as it was."""
+        for hook in self._hooks:
+            hook.remove()
+
+    # --- derived ----------------------------------------------------------------------------------------------------
+    def _edge(self, examples: Examples, mask: Tensor | None) -> Edge:
+        draws = generator(self.seed, f"edge/{self.learnt}", self._device)
+        return Edge(self.model, self.theta, examples, mask, self.learnt, None, draws, self._no_reset, self.costs)
+
+    def _no_reset(self) -> None:
+        raise MethodError(f"{self.method.name} cannot restart a network that it does not own")
+
+    def _outputs(self, classes: Sequence[int] | None) -> int:
+        last = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        return last[-1].out_features if last else max(classes or [0]) + 1
+
+    def _as_mask(self, classes: Sequence[int]) -> Tensor | None:
+        outputs = self.spec.outputs if self.spec is not None else self._outputs(classes)
+        if len(classes) == outputs:
+            return None
+        mask = torch.zeros(outputs, dtype=torch.bool, device=self._device)
+        mask[list(classes)] = True
+        return mask
+
+
+def _examples(data: Any) -> Examples:
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+        return Tensors(*data)
+    return _Batches(data)
+
+
+class _Batches(Examples):
+    """A loader's batches, in the order and the sizes in which it gives them."""
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self.loader = loader
+        self._labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def all(self, rows: int = 512) -> Iterator[Chunk]:
+        for x, y in self.loader:
+            for bx, by in zip(x.split(rows), y.split(rows)):
+                yield Chunk(bx, by)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        return self._stacked().chunks(order, rows)
+
+    def subset(self, index: Tensor) -> Examples:
+        return self._stacked().subset(index)
+
+    def _stacked(self) -> Tensors:
+        found = [(x, y) for x, y in self.loader]
+        return Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(next(iter(self.loader))[0].shape[1:])
+
+    @property
+    def labels(self) -> Tensor:
+        if self._labels is None:
+            self._labels = torch.cat([y for _, y in self.loader])
+        return self._labels
+
+
+class _Nothing(Examples):
+    """What a task trains on where the loop is somebody else's: not known before it has run."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        return iter(())
+
+    def subset(self, index: Tensor) -> Examples:
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.zeros(0, dtype=torch.int64)

@@ -1,0 +1,283 @@
+"""A run: what came out, by method and seed, and how it lies on disk.
+
+=================  ==============================================================================================
+``config.yaml``    what was asked for; ``lifelong run --config`` takes it
+``manifest.json``  versions, machine, seeds, source of the data, schema version
+``results.csv``    every number in long form: stream, scenario, method, seed, after, on, metric, value, n, seconds
+``summary.json``   the same by method: mean, sd, 95% interval, number of seeds
+``events.jsonl``   what happened when
+``checkpoint/``    METHOD/SEED/NNNNNN: safetensors and JSON
+``report.html``    one page that opens offline
+=================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+import numpy as np
+
+from .checkpoint import write_atomically
+from .matrix import Interval, RMatrix, interval
+
+if TYPE_CHECKING:
+    from .learner import Learner
+    from .stream import Stream
+
+__all__ = ["Job", "Record", "Run", "log", "manifest"]
+
+SCHEMA = 1
+COLUMNS = ("stream", "scenario", "method", "seed", "after", "on", "metric", "value", "n", "seconds")
+
+
+class Job(NamedTuple):
+    """One method with one seed: what can be run by itself."""
+
+    method: str
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return Path("checkpoint") / self.method / str(self.seed)
+
+
+@final
+@dataclass
+class Record:
+    """What one job has measured so far: a row for the untrained network and one for each task learnt."""
+
+    T: int
+    accuracy: list[list[float]] = field(default_factory=list)  # rows of R
+    seconds: list[list[float]] = field(default_factory=list)  # of each evaluation
+    n: list[int] = field(default_factory=list)  # test examples of each task
+    train_seconds: list[float] = field(default_factory=list)  # by row
+    parameters: list[int] = field(default_factory=list)
+    memory_bytes: list[int] = field(default_factory=list)
+    forward: list[int] = field(default_factory=list)
+    backward: list[int] = field(default_factory=list)
+
+    @staticmethod
+    def empty(T: int) -> Record:
+        return Record(T)
+
+    @property
+    def rows(self) -> int:
+        return len(self.accuracy)
+
+    @property
+    def complete(self) -> bool:
+        return self.rows == self.T + 1
+
+    def add(self, learner: Learner, measured: Sequence[tuple[float, int, float]]) -> None:
+        """The next row: what `Learner.evaluate` gave, and the costs so far."""
+        self.accuracy.append([a for a, _, _ in measured])
+        self.n = [n for _, n, _ in measured]
+        self.seconds.append([s for _, _, s in measured])
+        costs = learner.costs
+        self.train_seconds.append(costs.train_seconds - sum(self.train_seconds))
+        self.parameters.append(learner.parameters)
+        self.memory_bytes.append(learner.memory_bytes)
+        self.forward.append(costs.forward - sum(self.forward))
+        self.backward.append(costs.backward - sum(self.backward))
+
+    def skip(self) -> None:
+        """A row that was not measured: the method does not train at this task."""
+        nan = [math.nan] * self.T
+        self.accuracy.append(nan)
+        self.seconds.append(nan)
+        self.train_seconds.append(0.0)
+        for costs in (self.parameters, self.memory_bytes):
+            costs.append(costs[-1])
+        self.forward.append(0)
+        self.backward.append(0)
+
+    @property
+    def matrix(self) -> RMatrix:
+        """R, ``[T+1, T]``; rows not reached yet are NaN."""
+        R = np.full((self.T + 1, self.T), np.nan)
+        R[: self.rows] = self.accuracy
+        return RMatrix(R)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Record:
+        return Record(**data)
+
+
+@final
+@dataclass
+class Run:
+    """The results of one or several methods on a stream, each with one or several seeds."""
+
+    stream: str
+    scenario: str
+    tasks: tuple[str, ...]
+    source: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    records: dict[Job, Record] = field(default_factory=dict)
+
+    @staticmethod
+    def of(stream: Stream) -> Run:
+        return Run(stream.name, stream.scenario, tuple(t.name for t in stream), stream.source, dict(stream.notes))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(job.method for job in self.records))
+
+    def seeds(self, method: str | None = None) -> tuple[int, ...]:
+        return tuple(job.seed for job in self.records if job.method == (method or self.methods[0]))
+
+    def matrix(self, method: str | None = None, seed: int | None = None) -> RMatrix:
+        """R of one seed (default: the first) of a method (default: the first)."""
+        method = method or self.methods[0]
+        return self.records[Job(method, self.seeds(method)[0] if seed is None else seed)].matrix
+
+    def measures(self, job: Job) -> dict[str, float]:
+        """All summary measures of a job. Intransigence is against `joint` with the same seed, where it was run."""
+        record = self.records[job]
+        joint = self.records.get(Job("joint", job.seed))
+        found = record.matrix.summary(joint.matrix if joint is not None and joint.complete else None)
+        return {
+            **found,
+            "parameters": float(record.parameters[-1]),
+            "memory_bytes": float(record.memory_bytes[-1]),
+            "train_seconds": float(sum(record.train_seconds)),
+            "eval_seconds": float(np.nansum(record.seconds)),
+            "examples_forward": float(sum(record.forward)),
+            "examples_backward": float(sum(record.backward)),
+        }
+
+    def summary(self, method: str | None = None) -> dict[str, Interval]:
+        """Each measure's mean, standard deviation and 95% interval over the seeds of a method (default: the first)."""
+        method = method or self.methods[0]
+        each = [self.measures(job) for job in self.records if job.method == method]
+        return {metric: interval([m[metric] for m in each]) for metric in each[0]}
+
+    # --- on disk ----------------------------------------------------------------------------------------------------
+    def results(self) -> str:
+        """``results.csv``."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for job, record in self.records.items():
+            lead = (self.stream, self.scenario, job.method, job.seed)
+            for after, (row, times) in enumerate(zip(record.accuracy, record.seconds)):
+                for on, (value, n, seconds) in enumerate(zip(row, record.n, times), start=1):
+                    writer.writerow([*lead, after, on, "accuracy", _number(value), n, _number(seconds)])
+                for metric, values in (
+                    ("train_seconds", record.train_seconds),
+                    ("parameters", record.parameters),
+                    ("memory_bytes", record.memory_bytes),
+                    ("examples_forward", record.forward),
+                    ("examples_backward", record.backward),
+                ):
+                    last = after == record.T and metric in ("parameters", "memory_bytes")
+                    if (after or metric in ("parameters", "memory_bytes")) and not last:
+                        writer.writerow([*lead, after, "", metric, _number(values[after]), "", ""])
+            if record.complete:
+                for metric, value in self.measures(job).items():
+                    if metric not in ("train_seconds", "examples_forward", "examples_backward"):
+                        writer.writerow([*lead, record.T, "", metric, _number(value), "", ""])
+        return out.getvalue()
+
+    def as_json(self) -> dict[str, Any]:
+        """``summary.json``."""
+        methods: dict[str, Any] = {}
+        for method in self.methods:
+            jobs = [j for j in self.records if j.method == method and self.records[j].complete]
+            if not jobs:
+                continue
+            values = {job.seed: self.measures(job) for job in jobs}
+            methods[method] = {
+                metric: {
+                    **_interval(interval([v[metric] for v in values.values()])),
+                    "values": {str(seed): _plain(v[metric]) for seed, v in values.items()},
+                }
+                for metric in values[jobs[0].seed]
+            }
+        return {
+            "schema": SCHEMA,
+            "stream": self.stream,
+            "scenario": self.scenario,
+            "tasks": list(self.tasks),
+            "source": self.source,
+            "notes": self.notes,
+            "methods": methods,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes results.csv and summary.json, and a manifest where there is none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "manifest.json").exists():
+            write_atomically(folder / "manifest.json", json.dumps(manifest(self, sorted(self.seeds())), indent=1))
+        write_atomically(folder / "results.csv", self.results())
+        write_atomically(folder / "summary.json", json.dumps(self.as_json(), indent=1))
+
+
+def manifest(run: Run, seeds: Sequence[int], **more: Any) -> dict[str, Any]:
+    """Where and of what a run was made."""
+    import torch
+
+    return {
+        "schema": SCHEMA,
+        "stream": run.stream,
+        "scenario": run.scenario,
+        "tasks": list(run.tasks),
+        "source": run.source,
+        "notes": run.notes,
+        "seeds": list(seeds),
+        "versions": {name: _version(name) for name in ("lifelong", "torch", "numpy")}
+        | {"python": platform.python_version()},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **more,
+    }
+
+
+def log(folder: Path, event: str, **what: Any) -> None:
+    """Appends a line to events.jsonl; several processes may do so at once."""
+    line = json.dumps({"time": round(time.time(), 3), "event": event, **what}) + "\n"
+    handle = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
+
+
+def _number(value: float) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    return str(int(value)) if float(value).is_integer() and abs(value) > 1 else repr(float(value))
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value  # JSON has no NaN
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    return {"mean": _plain(found.mean), "sd": _plain(found.sd), "ci95": _plain(found.half), "n": found.n}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
