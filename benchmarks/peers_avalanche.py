@@ -8,7 +8,7 @@ to stderr.
 The script stands alone: run it with the Python of an environment that has avalanche-lib, as
 ``benchmarks/peers.py`` does, or by hand::
 
-    python benchmarks/peers_avalanche.py --data FILE.npz --method ewc --strength 100
+    python benchmarks/peers_avalanche.py --data FILE.npz --method ewc --strength 10
 
 FILE.npz holds ``x_train`` (uint8, [N, 784]), ``y_train`` (int64, [N]), ``x_test``, ``y_test`` and
 ``permutations`` (int64, [T, 784]); the images of task t are ``x[:, permutations[t]] / 255``.
@@ -22,6 +22,15 @@ DataLoader rather than from its task-balanced one.
 not use it. The three scales differ, and differ from the papers' (Avalanche's EWC squares the
 gradients of mini-batch means, and its penalty has no factor 1/2). All other settings of a
 strategy keep Avalanche's defaults.
+
+On a CPU, Avalanche 0.6.0's Synaptic Intelligence does its bookkeeping but holds nothing back: it
+keeps "copies" of the parameters with ``detach().cpu().flatten()``, which there are views of the
+parameters themselves, so every path integral and every importance is zero and the accuracies are
+those of ``finetune`` at any strength. It is run here as it is released: its seconds can be
+compared, its accuracies are no measure of the method.
+
+A strength too large for the learning rate makes training diverge; a line on stderr then says that
+the network is not finite, and its accuracies are those of a constant answer.
 
 In the output, ``R[i][j]`` is the accuracy on test task j after training on task i;
 ``train_seconds[i]`` is one ``strategy.train`` call, with what the strategy computes after the
@@ -169,6 +178,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         accuracies.append(
             [metrics[f"Top1_Acc_Exp/eval_phase/test_stream/Exp{j:03}"] for j in range(tasks)]
         )
+    if not all(parameter.isfinite().all() for parameter in network.parameters()):
+        print("training diverged: the network is not finite", file=sys.stderr)
 
     return {
         "import_seconds": import_seconds,

@@ -4,7 +4,9 @@
 
 F is the diagonal of the Fisher information of task A at θ*_A, the mean over its examples of the squared gradient of the
 log-likelihood. With several past tasks there is one such term a task (here merged into one quadratic, exactly), or,
-*online* (Schwarz et al. 2018, arXiv 1805.06370), a single anchor, the latest weights, with F ← γF + F_new.
+*online* (Schwarz et al. 2018, arXiv 1805.06370), a single anchor, the latest weights, with F ← γF + F_new. On a
+linear-Gaussian model the online form with γ = 1 is the exact posterior for any number of tasks, the separate one for two
+(Huszár 2018, arXiv 1712.03847).
 
 The force is λF(θ − θ*). The strength λ belongs to the Fisher it was chosen with: exact, sampled, argmax and empirical
 Fishers differ in size by orders of magnitude, and none is scaled by the number of examples.

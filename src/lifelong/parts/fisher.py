@@ -267,16 +267,14 @@ def _by_func(
     total: Vector,
 ) -> int:
     weights = {name: p.detach() for name, p in theta}
-    rest = {name: b for name, b in net.state_dict().items() if name not in weights}
 
     def along(weights: dict[str, Tensor], x1: Tensor, v1: Tensor) -> Tensor:
-        f1 = functional_call(net, {**rest, **weights}, (x1[None],))
-        return (f1[0] * v1).sum()
+        return (functional_call(net, weights, (x1[None],))[0] * v1).sum()
 
     pairs = cotangents(_masked(net(x).detach(), mask), y)
     sums = total.dict()
     for v, w in pairs:
-        for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v.to(x.dtype if x.is_floating_point() else v.dtype)).items():
+        for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v).items():
             g = g.abs() if power == 1 else g.square()
             sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
     return len(pairs)

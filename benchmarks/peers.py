@@ -1,0 +1,154 @@
+"""The same job with avalanche-lib 0.6.0, in a virtual environment of its own.
+
+Permuted MNIST, 10 tasks, 784-256-256-10, batch 128, one epoch, SGD, R after each task. Imports and the building of data are
+printed apart; what is compared is training and R. Avalanche gets its tensors permuted and scaled beforehand, which is its
+fastest way. The two run in turn, each in a process of its own with as many threads.
+
+    python -m venv PEER; PEER/bin/pip install torch==2.14.1 torchvision==0.29.1 avalanche-lib==0.6.0
+    python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 3]
+
+Avalanche's Fisher is the squared gradient of batch means and its penalty has no ½, so that strengths do not carry over: its
+accuracy with EWC is printed, not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+# ours, theirs: what each takes; strengths on each side's own scale
+METHODS: dict[str, tuple[dict[str, Any], float | None]] = {
+    "finetune": ({}, None),
+    "ewc": ({"strength": 30.0, "importance": "empirical"}, 1.0),
+}
+
+
+def ours(data: Path, method: str, threads: int) -> dict[str, Any]:
+    """The job with this library; runs in a process of its own (see `--ours`)."""
+    began = time.perf_counter()
+    import torch
+
+    from lifelong.fitting import fit
+    from lifelong.learner import Training
+    from lifelong.nets import MLP
+    from lifelong.registry import METHODS as KNOWN
+    from lifelong.stream import Stream, Task, Tensors
+    from lifelong.streams import Permute
+
+    imported = time.perf_counter() - began
+    torch.set_num_threads(threads)
+    began = time.perf_counter()
+    with np.load(data) as file:
+        x, y, tx, ty = (torch.from_numpy(file[k]) for k in ("x_train", "y_train", "x_test", "y_test"))
+        permutations = torch.from_numpy(file["permutations"])
+    tasks = tuple(
+        Task(f"p{t}", Tensors(x, y, transform=Permute(p)), Tensors(tx, ty, transform=Permute(p)), tuple(range(10)))
+        for t, p in enumerate(permutations)
+    )
+    stream = Stream(tasks, "domain", tuple(map(str, range(10))))
+    built = time.perf_counter() - began
+    chosen = KNOWN[method].load()(**METHODS[method][0])
+    run = fit(chosen, MLP((256, 256)), stream, training=Training(lr=0.1, batch_size=128))
+    [record] = run.records.values()
+    return {
+        "import_seconds": imported,
+        "build_seconds": built,
+        "train_seconds": record.train_seconds[1:],
+        "eval_seconds": [sum(row) for row in record.seconds[1:]],
+        "R": record.accuracy[1:],
+    }
+
+
+def call(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="the python of an environment with avalanche-lib")
+    parser.add_argument("--methods", default="finetune,ewc")
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tasks", type=int, default=10)
+    parser.add_argument("--source", default="mnist")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "peers.json")
+    parser.add_argument("--ours", nargs=2, metavar=("DATA", "METHOD"), help=argparse.SUPPRESS)
+    said = parser.parse_args()
+    if said.ours:
+        print(json.dumps(ours(Path(said.ours[0]), said.ours[1], said.threads)))
+        return
+    if not said.peer:
+        parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
+    from environment import environment
+
+    from lifelong.streams import load
+
+    source = load(said.source)
+    results: dict[str, Any] = {"what": "avalanche-lib 0.6.0 / library", **environment(said.threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.npz"
+        rng = np.random.default_rng(0)
+        np.savez(
+            data,
+            x_train=source.train_x.flatten(1).numpy(),
+            y_train=source.train_y.numpy(),
+            x_test=source.test_x.flatten(1).numpy(),
+            y_test=source.test_y.numpy(),
+            permutations=np.stack([rng.permutation(784) for _ in range(said.tasks)]),
+        )
+        for method in said.methods.split(","):
+            strength = METHODS[method][1]
+            theirs = [said.peer, str(HERE / "peers_avalanche.py"), "--data", str(data), "--method", method]
+            theirs += ["--threads", str(said.threads), "--lr", "0.1", "--batch-size", "128"]
+            theirs += ["--strength", str(strength)] if strength is not None else []
+            mine = [sys.executable, __file__, "--threads", str(said.threads), "--ours", str(data), method]
+            found = []
+            for _ in range(said.pairs):
+                a, b = call(mine), call(theirs)
+                found.append((a, b))
+                print(f"{method}: {_work(a):.1f} s against {_work(b):.1f} s", file=sys.stderr)
+            ratios = sorted(_work(b) / _work(a) for a, b in found)
+            results[method] = {
+                "ratio_median": statistics.median(ratios),
+                "ratio_min": ratios[0],
+                "ratio_max": ratios[-1],
+                "pairs": len(found),
+                "ours": {k: _told([a for a, _ in found], k) for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")},
+                "theirs": {k: _told([b for _, b in found], k) for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")},
+                "acc_ours": float(np.mean(found[0][0]["R"][-1])),
+                "acc_theirs": float(np.mean(found[0][1]["R"][-1])),
+            }
+    said.out.parent.mkdir(parents=True, exist_ok=True)
+    said.out.write_text(json.dumps(results, indent=1))
+    for method in said.methods.split(","):
+        r = results[method]
+        print(
+            f"{method}: {r['ratio_median']:.1f} times ({r['ratio_min']:.1f} to {r['ratio_max']:.1f}, {r['pairs']} pairs); "
+            f"accuracy {r['acc_ours']:.3f} ours, {r['acc_theirs']:.3f} theirs"
+        )
+
+
+def _work(result: dict[str, Any]) -> float:
+    return float(sum(result["train_seconds"]) + sum(result["eval_seconds"]))
+
+
+def _told(results: list[dict[str, Any]], key: str) -> float:
+    return float(statistics.median(np.sum(r[key]) for r in results))
+
+
+if __name__ == "__main__":
+    main()

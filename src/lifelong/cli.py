@@ -1,0 +1,254 @@
+"""The command line. Help and lists import neither torch nor anything heavy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import LifelongError, MethodError, nearest
+from .registry import METHODS, NETS, STREAMS, Entry, find
+
+__all__ = ["main"]
+
+EPILOG = """\
+A first look:           lifelong demo
+Ten permuted tasks:     lifelong run --stream permuted --method finetune,ewc,joint --ewc.strength 100 --seeds 3
+The options of a run:   lifelong run --stream permuted --method ewc --help
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(args)
+    except MethodError as error:
+        print(f"lifelong: {error}", file=sys.stderr)
+        return 2
+    except LifelongError as error:
+        print(f"lifelong: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _main(args: list[str]) -> int:
+    if args[:1] == ["run"]:
+        return _run(args[1:])
+    parser = _Parser(
+        prog="lifelong",
+        description="One network learns many tasks in a row without forgetting, and is measured.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    demo = commands.add_parser("demo", help="the story of forgetting in a minute: two digit corpora, offline")
+    demo.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_demo)")
+    commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
+    resumed = commands.add_parser("resume", help="go on exactly where a run was stopped")
+    resumed.add_argument("dir", type=Path)
+    resumed.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    compared = commands.add_parser("compare", help="methods of several runs side by side")
+    compared.add_argument("dirs", type=Path, nargs="+", metavar="DIR")
+    compared.add_argument("--out", type=Path, help="directory for tables and pictures (default: print only)")
+    reported = commands.add_parser("report", help="write a run's report.html again")
+    reported.add_argument("dir", type=Path)
+    for kind in ("methods", "streams", "nets"):
+        listed = commands.add_parser(kind, help=f"the {kind} there are")
+        listed.add_argument("--json", action="store_true", help="as JSON")
+    said = parser.parse_args(args)
+    if said.version:
+        from importlib.metadata import version
+
+        print(version("lifelong"))
+        return 0
+    if said.command is None:
+        parser.print_help()
+        return 0
+    if said.command in ("methods", "streams", "nets"):
+        return _list({"methods": METHODS, "streams": STREAMS, "nets": NETS}[said.command], said.json)
+    if said.command == "demo":
+        from .demo import demo as tell_story
+
+        return tell_story(said.out or _fresh("demo"))
+    if said.command == "resume":
+        return _resume(said.dir, said.jobs)
+    from . import report
+
+    if said.command == "compare":
+        print(report.compare(said.dirs, said.out))
+    else:
+        print(report.write(said.dir))
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says the nearest name of what it does not know."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [o for a in self._actions for o in a.option_strings]
+        unknown = [w for w in message.split() if w.startswith("--")]
+        hint = nearest(unknown[0].split("=")[0], known) if unknown and "unrecognized" in message else ""
+        self.exit(2, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
+
+
+def _list(table: Mapping[str, Entry], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([{"name": n, "summary": e.summary, "source": e.source} for n, e in table.items()], indent=1))
+        return 0
+    width = max(map(len, table))
+    for name, entry in table.items():
+        print(f"{name:{width}}  {entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+    return 0
+
+
+# --- run ---------------------------------------------------------------------------------------------------------------
+def _run(args: list[str]) -> int:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--config", "--stream", "--method", "--net"):
+        first.add_argument(flag)
+    names, _ = first.parse_known_args(args)
+    from .config import Config, read_yaml
+
+    filed = read_yaml(Path(names.config)) if names.config else {}
+    for key in ("stream", "method", "net"):
+        if getattr(names, key) is not None:
+            filed[key] = getattr(names, key)
+    parser = _run_parser(filed)
+    given = vars(parser.parse_args(args))
+    own = {k: given.pop(k) for k in ("out", "jobs", "config", "print_config")}
+    config = Config.from_keys({**filed, **{k: v for k, v in given.items() if v is not None}})
+    if own["print_config"]:
+        print(config.to_yaml(), end="")
+        return 0
+    if own["jobs"] < 1:
+        raise MethodError(f"jobs {own['jobs']}: expected at least 1 process")
+    return _execute(_with_threads(config, own["jobs"]), own["out"] or _fresh(config.stream), own["jobs"], again=False)
+
+
+def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """The options of a run of these methods on this stream."""
+    from .config import Config, _names, _parts
+    from .learner import Training
+    from .options import options
+
+    stream = str(filed.get("stream", Config.stream))
+    methods = _names(filed.get("method", "finetune"))
+    net = str(filed.get("net", Config.net))
+    entry = find("stream", STREAMS, stream)
+    parser = _Parser(
+        prog="lifelong run",
+        description="Learns the tasks of a stream one after another, once for each method and seed, measures every task "
+        "after each, and writes a directory of results with a report.",
+        epilog="Several methods: --method finetune,ewc; composed: --method ewc+l2. Options of a method that runs alone may "
+        "be written --method.NAME. The options shown are those of the stream, methods and network named.",
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--stream", help=f"one of {', '.join(STREAMS)} (default: {Config.stream})")
+    what.add_argument("--method", help=f"one or several of {', '.join(METHODS)} (default: finetune)")
+    what.add_argument("--net", help=f"one of {', '.join(NETS)} (default: {Config.net})")
+    what.add_argument("--scenario", help="task|domain|class: what is known at test time (default: the stream's)")
+    what.add_argument("--seeds", help="how many (5 means 0 to 4) or a list (3,7) (default: 1)")
+    how = parser.add_argument_group("how and where")
+    how.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_STREAM)")
+    how.add_argument("--jobs", type=int, default=1, help="processes, each with one thread (default: 1)")
+    how.add_argument("--threads", help="threads of a process (default: torch's; 1 with several jobs)")
+    how.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
+    how.add_argument("--precision", help="float32|float64|bfloat16 (default: float32)")
+    how.add_argument("--every", help="seconds between checkpoints within a task (default: 30)")
+    how.add_argument("--config", help="a YAML file that says what flags say; flags win")
+    how.add_argument("--print_config", action="store_true", help="print the whole configuration as YAML and stop")
+    training = parser.add_argument_group("training", "defaults belong to the stream")
+    groups: list[tuple[str, Any, str]] = [("stream", entry, f"stream {stream}"), ("net", find("net", NETS, net), f"net {net}")]
+    groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
+    for o in options(Training):
+        default = entry.defaults.get(o.name, o.default)
+        training.add_argument(f"--{o.name}", dest=o.name, metavar=o.shape, help=_help(o.help, default))
+    alone = len(set(_parts(methods))) == 1
+    for prefix, found, title in groups:
+        target = found.load()
+        section = parser.add_argument_group(title, found.summary)
+        for o in options(target, ("scenario",)):
+            flags = [f"--{prefix}.{o.name}"]
+            if alone and prefix == _parts(methods)[0]:
+                flags.append(f"--method.{o.name}")
+            default = entry.defaults.get(f"{prefix}.{o.name}", o.default)
+            section.add_argument(*flags, dest=f"{prefix}.{o.name}", metavar=o.shape, help=_help(o.help, default))
+    return parser
+
+
+def _help(text: str, default: Any) -> str:
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default).lower() if default is None else default
+    return f"{text.rstrip('.')} (default: {shown})".replace("%", "%%")
+
+
+def _with_threads(config: Any, jobs: int) -> Any:
+    from dataclasses import replace
+
+    import torch
+
+    return replace(config, threads=config.threads or (1 if jobs > 1 else torch.get_num_threads()))
+
+
+def _resume(folder: Path, jobs: int) -> int:
+    from .checkpoint import Store
+    from .jobs import resume
+    from .run import Job
+
+    config = resume(folder)
+    complete = True
+    for job in (Job(m, s) for m in config.methods for s in config.seeds):
+        found = Store(folder / job.folder).newest()
+        record = found["meta"]["record"] if found else None
+        complete &= record is not None and len(record["accuracy"]) == record["T"] + 1
+    if complete and (folder / "results.csv").exists() and (folder / "report.html").exists():
+        print(f"{folder} is finished: there is nothing to go on with", file=sys.stderr)
+        return 0
+    return _execute(config, folder, jobs, again=True)
+
+
+def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
+    from . import report
+    from .jobs import execute
+    from .progress import Progress
+
+    stream = config.build_stream(config.seeds[0])
+    training = config.build_training()
+    say = [
+        f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks, {stream.outputs} outputs",
+        f"data     {stream.source}",
+        f"net      {config.build_net()}",
+        f"training {training}",
+        f"method   {', '.join(str(config.build_method(m)) for m in config.methods)}",
+        f"seeds    {', '.join(map(str, config.seeds))}; {jobs} process(es) of {config.threads} thread(s)",
+        f"out      {folder}",
+    ]
+    print("\n".join(say), file=sys.stderr)
+    try:
+        with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
+            _, failed = execute(config, folder, jobs, progress, again=again)
+    except KeyboardInterrupt:
+        print(f"\nstopped; everything learnt is saved. Go on with: lifelong resume {folder}", file=sys.stderr)
+        return 130
+    for message in failed:
+        print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
+    if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
+        print(report.as_text(report.read(folder)))
+        print(report.write(folder), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _fresh(what: str) -> Path:
+    return Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{what}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""What a run is: a plain description that flags and YAML say alike, and that can be built anew in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import yaml
+
+from .errors import MethodError, nearest
+from .options import convert, options
+from .registry import METHODS, NETS, STREAMS, find
+
+if TYPE_CHECKING:
+    from .learner import Training
+    from .method import Method
+    from .stream import Stream
+
+__all__ = ["Config", "known_keys"]
+
+
+@final
+@dataclass(frozen=True)
+class Config:
+    """One run: a stream, methods, a network, training, seeds.
+
+    Every value is plain; `stream_options` and the like hold what was said beyond the defaults. The keys of the YAML form
+    are those of the flags: ``stream.tasks`` is ``{stream: {tasks: ...}}``.
+    """
+
+    stream: str = "two_corpora"
+    methods: tuple[str, ...] = ("finetune",)
+    net: str = "mlp"
+    seeds: tuple[int, ...] = (0,)
+    scenario: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    precision: str = "float32"
+    every: float = 30.0
+    stream_options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    net_options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    # --- from and to keys -------------------------------------------------------------------------------------------
+    @staticmethod
+    def from_keys(said: Mapping[str, Any]) -> Config:
+        """From what flags and files say, by dotted key (``{"stream": "permuted", "stream.tasks": 10}``).
+
+        Raises:
+            MethodError: an unknown name, key or value; the message says the nearest or what was expected.
+        """
+        stream = str(said.get("stream", Config.stream))
+        methods = _names(said.get("method", "finetune"))
+        net = str(said.get("net", Config.net))
+        entry = find("stream", STREAMS, stream)
+        given = {**entry.defaults, **said}
+        known = known_keys(stream, methods, net)
+        values: dict[str, Any] = {}
+        for key, value in given.items():
+            full = key
+            if key.startswith("method."):
+                if len(set(_parts(methods))) > 1:
+                    raise MethodError(
+                        f"{key}: there are several methods ({', '.join(methods)}); say whose: {_parts(methods)[0]}."
+                        f"{key.removeprefix('method.')}"
+                    )
+                full = f"{_parts(methods)[0]}.{key.removeprefix('method.')}"
+            if full not in known:
+                raise MethodError(f"no option called {key!r}{nearest(full, known)}")
+            values[full] = convert(known[full], value, key)
+
+        def group(prefix: str) -> dict[str, Any]:
+            return {k.removeprefix(f"{prefix}."): v for k, v in values.items() if k.startswith(f"{prefix}.")}
+
+        return Config(
+            stream=stream,
+            methods=methods,
+            net=net,
+            seeds=seeds_of(said.get("seeds", 1)),
+            **{k: values[k] for k in ("scenario", "device", "threads", "precision", "every") if k in values},
+            stream_options=group("stream"),
+            method_options={part: group(part) for part in dict.fromkeys(_parts(methods))},
+            net_options=group("net"),
+            training={k: values[k] for k in _training_keys() if k in values},
+        )
+
+    @staticmethod
+    def flatten(tree: Any, where: str = "the configuration") -> dict[str, Any]:
+        """The dotted keys of a YAML document."""
+        if not isinstance(tree, dict):
+            raise MethodError(f"{where}: expected keys and values, got {type(tree).__name__}")
+        flat: dict[str, Any] = {}
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                for inner, v in Config.flatten(value, f"{where}: {key}").items():
+                    flat[key if inner == "name" else f"{key}.{inner}"] = v
+            else:
+                flat[str(key)] = value
+        return flat
+
+    def to_yaml(self) -> str:
+        """All that the run depends on, defaults included; `from_keys(flatten(yaml))` gives it back."""
+        tree: dict[str, Any] = {
+            "stream": {"name": self.stream, **self.stream_options},
+            "method": ",".join(self.methods),
+        }
+        tree |= {part: dict(given) for part, given in self.method_options.items() if given}
+        tree["net"] = {"name": self.net, **self.net_options}
+        tree |= dict(self.training)
+        tree |= {"seeds": list(self.seeds), "device": self.device, "precision": self.precision, "every": self.every}
+        if self.scenario is not None:
+            tree["scenario"] = self.scenario
+        if self.threads is not None:
+            tree["threads"] = self.threads
+        return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True)
+
+    @staticmethod
+    def load(path: Path) -> Config:
+        return Config.from_keys(read_yaml(path))
+
+    # --- building ---------------------------------------------------------------------------------------------------
+    def build_stream(self, seed: int) -> Stream:
+        """The stream as seed `seed` sees it (``stream.seed`` fixes it for all seeds)."""
+        given = dict(self.stream_options)
+        if self.scenario is not None:
+            given["scenario"] = self.scenario
+        if "seed" in {o.name for o in options(find("stream", STREAMS, self.stream).load())}:
+            given.setdefault("seed", seed)
+        return _stream(self.stream, tuple(sorted(given.items())))
+
+    def build_method(self, name: str) -> Method:
+        from .method import chain
+
+        built = []
+        for part in name.split("+"):
+            built.append(find("method", METHODS, part).load()(**self.method_options.get(part, {})))
+        return chain(*built)
+
+    def build_net(self) -> Any:
+        return find("net", NETS, self.net).load()(**self.net_options)
+
+    def build_training(self) -> Training:
+        from .learner import Training
+
+        return Training(**self.training)
+
+
+@lru_cache(maxsize=2)
+def _stream(name: str, given: tuple[tuple[str, Any], ...]) -> Stream:
+    built: Stream = find("stream", STREAMS, name).load()(**dict(given))
+    return built
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The dotted keys of a YAML file.
+
+    Raises:
+        MethodError: it cannot be read, or is not keys and values.
+    """
+    try:
+        return Config.flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MethodError(f"cannot read the configuration {path}: {error}") from error
+
+
+def _training_keys() -> tuple[str, ...]:
+    from .learner import Training
+
+    return tuple(f.name for f in fields(Training))
+
+
+def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any]:
+    """Every key that a run of these may say, with its type."""
+    from .learner import Training
+    from .stream import Scenario
+
+    known: dict[str, Any] = {
+        "stream": str,
+        "method": str,
+        "net": str,
+        "seeds": str,
+        "scenario": Scenario,
+        "device": str,
+        "threads": int | None,
+        "precision": str,
+        "every": float,
+    }
+    known |= {o.name: o.hint for o in options(Training)}
+    groups = {"stream": find("stream", STREAMS, stream), "net": find("net", NETS, net)}
+    groups |= {part: find("method", METHODS, part) for part in _parts(methods)}
+    for prefix, entry in groups.items():
+        known |= {f"{prefix}.{o.name}": o.hint for o in options(entry.load(), ("scenario",))}
+    return known
+
+
+def _names(said: Any) -> tuple[str, ...]:
+    names = [str(n) for n in said] if isinstance(said, list | tuple) else str(said).split(",")
+    return tuple(dict.fromkeys(n.strip() for n in names if n.strip())) or ("finetune",)
+
+
+def _parts(methods: tuple[str, ...]) -> list[str]:
+    return [part for name in methods for part in name.split("+")]
+
+
+def seeds_of(said: Any) -> tuple[int, ...]:
+    """``5`` means 0 to 4; ``3,7`` and ``[3, 7]`` mean themselves."""
+    wrong = MethodError(f"seeds {said!r}: expected how many (5 means 0 to 4) or a list (3,7)")
+    try:
+        if isinstance(said, list | tuple):
+            found = tuple(int(s) for s in said)
+        elif "," in str(said):
+            found = tuple(int(s) for s in str(said).split(",") if s.strip())
+        else:
+            found = tuple(range(int(said)))
+    except (ValueError, TypeError):
+        raise wrong from None
+    if not found or len(set(found)) < len(found) or min(found) < 0:
+        raise wrong
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,231 @@
+"""A run as independent jobs (one method, one seed each), in this process or in several."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .checkpoint import Store, locked, write_atomically
+from .config import Config
+from .errors import LifelongError, MethodError, RunError
+from .run import Job, Record, Run, log, manifest
+
+__all__ = ["Message", "execute", "resume"]
+
+
+class Message(NamedTuple):
+    """What a job says of itself."""
+
+    kind: str  # "step", "task", "done", "failed", "stopped"
+    job: Job
+    index: int = 0  # of the task
+    step: int = 0
+    steps: int = 0
+    text: str = ""
+
+
+Tell = Callable[[Message], None]
+
+
+def execute(
+    config: Config, folder: Path, jobs: int = 1, tell: Tell = lambda message: None, again: bool = False, **extra: str
+) -> tuple[Run, list[Message]]:
+    """Runs all jobs of `config` in `folder`; gives the run and the messages of the jobs that failed.
+
+    Args:
+        jobs: how many processes; 1: this one.
+        tell: is called with each message.
+        again: go on with what is there.
+        extra: further files of the directory, by name, written before the report.
+
+    Raises:
+        RunError: the directory is there already (and `again` is false), or in use.
+        KeyboardInterrupt: stopped; everything learnt is saved.
+    """
+    if not again and folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+    with locked(folder):
+        work = [Job(method, seed) for method in config.methods for seed in config.seeds]
+        for method in config.methods:
+            config.build_method(method).check(config.build_stream(config.seeds[0]).scenario)
+        run = Run.of(config.build_stream(config.seeds[0]))
+        if not again:
+            write_atomically(folder / "config.yaml", config.to_yaml())
+            write_atomically(folder / "manifest.json", json.dumps(manifest(run, config.seeds), indent=1))
+        log(folder, "resumed" if again else "started", jobs=jobs)
+        failed: list[Message] = []
+
+        def hear(message: Message) -> None:
+            if message.kind == "failed":
+                failed.append(message)
+            tell(message)
+
+        try:
+            if jobs == 1:
+                for job in work:
+                    _work(config, job, folder, hear)
+            else:
+                _spread(config, work, folder, min(jobs, len(work)), hear)
+        finally:
+            for job in work:
+                found = Store(folder / job.folder).newest()
+                if found is not None:
+                    run.records[job] = Record.from_json(found["meta"]["record"])
+            if run.records:
+                run.write(folder)
+        log(folder, "finished", failed=len(failed))
+        return run, failed
+
+
+def resume(folder: Path) -> Config:
+    """The configuration of the run in `folder`.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not (folder / "config.yaml").exists():
+        raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
+    return Config.load(folder / "config.yaml")
+
+
+def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
+    """One job, from wherever its checkpoints left it. Failures are told; only a stop is raised."""
+    import torch
+
+    from .fitting import follow, graceful, learner_for
+
+    try:
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        place = folder / job.folder
+        with graceful() as stop, locked(place):
+            stream = config.build_stream(job.seed)
+            learner = learner_for(
+                config.build_method(job.method),
+                config.build_net(),
+                stream,
+                config.build_training(),
+                job.seed,
+                _device(config.device),
+                _precision(config.precision),
+            )
+            store = Store(place)
+            told = 0.0
+
+            def watch(index: int, pause: Any) -> None:
+                nonlocal told
+                if pause is None:
+                    tell(Message("task", job, index))
+                elif time.monotonic() - told > 0.2:
+                    told = time.monotonic()
+                    tell(Message("step", job, index, pause.step, pause.steps))
+
+            def after(record: Record) -> None:
+                log(folder, "task", method=job.method, seed=job.seed, after=record.rows - 1, accuracy=record.accuracy[-1])
+
+            follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
+            for damage in store.damaged:
+                log(folder, "damaged", checkpoint=damage)
+        tell(Message("done", job))
+    except KeyboardInterrupt:
+        log(folder, "interrupted", method=job.method, seed=job.seed)
+        tell(Message("stopped", job))
+        raise
+    except LifelongError as error:
+        log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
+        if isinstance(error, MethodError):
+            raise
+        tell(Message("failed", job, text=str(error)))
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise MethodError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can") from error
+
+
+def _precision(name: str) -> Any:
+    import torch
+
+    known = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise MethodError(f"precision {name!r}: expected one of {', '.join(known)}")
+    return known[name]
+
+
+# --- several processes -------------------------------------------------------------------------------------------------
+def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    todo, heard = spawn.SimpleQueue(), spawn.Queue()
+    for item in [*work, *[None] * jobs]:
+        todo.put(item)
+    workers = [
+        spawn.Process(target=_worker, args=(config.to_yaml(), str(folder), todo, heard, os.getpid())) for _ in range(jobs)
+    ]
+    for worker in workers:
+        worker.start()
+    stopped = False
+    refused = ""
+    try:
+        while any(w.is_alive() for w in workers) or not heard.empty():
+            try:
+                message: Message = heard.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            stopped |= message.kind == "stopped"
+            refused = message.text if message.kind == "refused" else refused
+            tell(message)
+    except KeyboardInterrupt:
+        stopped = True
+        for worker in workers:
+            if worker.is_alive() and worker.pid is not None:
+                os.kill(worker.pid, signal.SIGINT)
+        for worker in workers:
+            worker.join()
+    if stopped:
+        raise KeyboardInterrupt
+    if refused:
+        raise MethodError(refused)
+    dead = [w.exitcode for w in workers if w.exitcode]
+    if dead:
+        raise RunError(f"a worker process ended with status {dead[0]}; what it had learnt is saved: lifelong resume {folder}")
+
+
+def _worker(text: str, folder: str, todo: Any, heard: Any, parent: int) -> None:
+    import yaml
+
+    def follow_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=follow_parent, daemon=True).start()
+    config = Config.from_keys(Config.flatten(yaml.safe_load(text)))
+    while (job := todo.get()) is not None:
+        try:
+            _work(config, job, Path(folder), heard.put)
+        except KeyboardInterrupt:
+            return
+        except MethodError as error:
+            heard.put(Message("refused", job, text=str(error)))
+            return
+        except Exception:
+            heard.put(Message("failed", job, text=traceback.format_exc()))
+            raise

@@ -1,0 +1,122 @@
+"""Constants as options: what a dataclass or a builder takes becomes flags and configuration keys, with its docstring as help."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from .errors import MethodError
+
+__all__ = ["Option", "convert", "options"]
+
+
+@final
+@dataclass(frozen=True)
+class Option:
+    """One constant: its name, type, default, and what its docstring says of it."""
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+
+    @property
+    def shape(self) -> str:
+        """How a value is written: ``0.5``, ``true|false``, ``256,256``."""
+        return _shape(self.hint)
+
+
+def options(target: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> list[Option]:
+    """The constants of a dataclass or a function, in order."""
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    said = _said(inspect.getdoc(target) or "")
+    return [
+        Option(name, hints.get(name, str), p.default, said.get(name, ""))
+        for name, p in inspect.signature(target).parameters.items()
+        if name not in leave_out and p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def _said(doc: str) -> dict[str, str]:
+    """What the section "Args:" of a docstring says of each name (`a, b: text` says it of both)."""
+    found: dict[str, str] = {}
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)+)", doc, re.M)
+    if section:
+        for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.*)(?:\n {8}.*)*)", section[1], re.M):
+            for name in names.split(","):
+                found[name.strip()] = re.sub(r"\s+", " ", text)
+    return found
+
+
+def convert(hint: Any, value: Any, name: str) -> Any:
+    """`value`, a flag's text or what a YAML file holds, as the type `hint`.
+
+    Raises:
+        MethodError: it is none.
+    """
+    try:
+        return _convert(hint, value)
+    except (ValueError, TypeError):
+        raise MethodError(f"{name} {value!r}: expected {_shape(hint)}") from None
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "none":
+            if type(None) in args:
+                return None
+            raise ValueError
+        for arg in args:
+            if arg is not type(None):
+                try:
+                    return _convert(arg, value)
+                except (ValueError, TypeError):
+                    continue
+        raise ValueError
+    if origin is typing.Literal:
+        found = [a for a in args if str(a) == str(value)]
+        if not found:
+            raise ValueError
+        return found[0]
+    if origin in (tuple, list):
+        parts = value.strip("[]()").split(",") if isinstance(value, str) else value
+        parts = [parts] if isinstance(parts, int | float) else parts
+        return origin(_convert(args[0], p) for p in parts if p != "")
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() not in words:
+            raise ValueError
+        return words[str(value).lower()]
+    if hint is int:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        return int(value)
+    if hint is float:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    if hint is Path:
+        return Path(value)
+    if hint is str:
+        return str(value)
+    raise TypeError(f"an option of type {hint} cannot be given as text")
+
+
+def _shape(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else _shape(a) for a in args)
+    if origin is typing.Literal:
+        return "|".join(map(str, args))
+    if origin in (tuple, list):
+        return f"{_shape(args[0])},{_shape(args[0])},..."
+    return {bool: "true|false", int: "a whole number", float: "a number", str: "a word", Path: "a path"}.get(hint, str(hint))

@@ -1,0 +1,90 @@
+"""What there is by name: methods, streams, networks. Nothing is imported until it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, final
+
+from .errors import MethodError, nearest
+
+__all__ = ["METHODS", "NETS", "STREAMS", "Entry", "find"]
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """One thing that has a name on the command line.
+
+    `defaults` of a stream are those of a run on it: its network and its training.
+    """
+
+    target: str  # module:attribute
+    summary: str
+    source: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        module, attribute = self.target.split(":")
+        return getattr(import_module(module), attribute)
+
+
+METHODS: dict[str, Entry] = {
+    "finetune": Entry("lifelong.methods:Finetune", "nothing against forgetting: what others are held to"),
+    "joint": Entry("lifelong.methods:Joint", "trains on all tasks met so far after each: the upper bound"),
+    "joint_once": Entry("lifelong.methods:JointOnce", "trains on all tasks at once, at the end"),
+    "independent": Entry("lifelong.methods:Independent", "one network a task: nothing shared, storage grows"),
+    "l2": Entry("lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 3"),
+    "ewc": Entry(
+        "lifelong.methods:EWC",
+        "Elastic Weight Consolidation: holds a weight by its Fisher information",
+        "Kirkpatrick et al. 2017, arXiv 1612.00796; online: Schwarz et al. 2018, arXiv 1805.06370",
+    ),
+}
+
+STREAMS: dict[str, Entry] = {
+    "two_corpora": Entry(
+        "lifelong.streams:two_corpora",
+        "the same digits twice, first noisy, then clean",
+        defaults={"net.hidden": (50, 50, 50), "epochs": 10, "batch_size": 32, "lr": 0.1},
+    ),
+    "permuted": Entry(
+        "lifelong.streams:permuted",
+        "each task shuffles the pixels in its own way",
+        "Goodfellow et al. 2013, arXiv 1312.6211",
+        defaults={"net.hidden": (256, 256), "epochs": 5, "batch_size": 32, "lr": 0.1},
+    ),
+    "rotated": Entry(
+        "lifelong.streams:rotated",
+        "each task turns the images by its own angle",
+        "Lopez-Paz & Ranzato 2017, arXiv 1706.08840",
+        defaults={"net.hidden": (100, 100), "epochs": 5, "batch_size": 32, "lr": 0.1},
+    ),
+    "split": Entry(
+        "lifelong.streams:split",
+        "each task has its own classes (digits 0/1, 2/3, ...)",
+        "Zenke et al. 2017, arXiv 1703.04200",
+        defaults={"net.hidden": (400, 400), "epochs": 5, "batch_size": 32, "lr": 0.05},
+    ),
+    "folder": Entry(
+        "lifelong.streams:from_folder",
+        "your own images: FOLDER/task/class/*.png, or FOLDER/{train,test}/task/class/*.png",
+        defaults={"net.hidden": (256, 256), "epochs": 5, "batch_size": 32, "lr": 0.05},
+    ),
+}
+
+NETS: dict[str, Entry] = {
+    "mlp": Entry("lifelong.nets:MLP", "multi-layer perceptron with ReLU"),
+}
+
+
+def find(kind: str, table: Mapping[str, Entry], name: str) -> Entry:
+    """The entry called `name`.
+
+    Raises:
+        MethodError: there is none; the message names the nearest.
+    """
+    if name not in table:
+        raise MethodError(f"no {kind} called {name!r}{nearest(name, table)}; there are: {', '.join(table)}")
+    return table[name]

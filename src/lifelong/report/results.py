@@ -1,0 +1,266 @@
+"""What ``results.csv`` of a run directory says, as numbers.
+
+The file is in long form, one number a row, for all methods and seeds of a run::
+
+    stream,scenario,method,seed,after,on,metric,value,n,seconds
+
+With `on` it is a cell of R: the accuracy on task `on` (1..T) after `after` tasks (0..T). Without, it
+is a measure or a cost of the method: of one task, or (``after`` = T) of the whole run.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifelong.errors import RunError, nearest
+from lifelong.matrix import Interval, RMatrix, interval, paired
+
+__all__ = ["COSTS", "HEADER", "MEASURES", "REFERENCES", "Results", "load", "merge", "read"]
+
+HEADER = "stream,scenario,method,seed,after,on,metric,value,n,seconds"
+MEASURES = {
+    "acc": "ACC",
+    "bwt": "BWT",
+    "fwt": "FWT",
+    "forgetting": "forgetting",
+    "intransigence": "intransigence",
+    "learning_accuracy": "learning accuracy",
+    "worst_case": "worst case",
+}
+COSTS = {
+    "train_seconds": "training",
+    "eval_seconds": "evaluation",
+    "memory_bytes": "memory",
+    "parameters": "parameters",
+    "examples_forward": "examples forward",
+    "examples_backward": "examples backward",
+}
+# They train on all data at once, or keep a network for each task: others are held to them.
+REFERENCES = ("joint", "joint_once", "independent")
+
+_AGAIN = "the file is written by a run: restore it, or run again"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The numbers of a run, of one or several methods and seeds.
+
+    Args:
+        name: the run directory's name.
+        stream, scenario: what was learnt, and how it was read.
+        tasks: the T tasks' names, in order.
+        seeds: each method's seeds; methods and seeds in the order of the file.
+        cells: R of each (method, seed); what is missing or undefined is NaN.
+        values: of each (method, seed, metric) the values by `after`.
+    """
+
+    name: str
+    stream: str
+    scenario: str
+    tasks: tuple[str, ...]
+    seeds: Mapping[str, tuple[int, ...]]
+    cells: Mapping[tuple[str, int], RMatrix]
+    values: Mapping[tuple[str, int, str], Mapping[int, float]]
+    T: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "T", len(self.tasks))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(self.seeds)
+
+    def matrix(self, method: str, seed: int) -> RMatrix:
+        """R of one seed."""
+        if seed not in self._seeds(method):
+            raise RunError(
+                f"{method!r} was not run with seed {seed}; its seeds: {self.seeds[method]}"
+            )
+        return self.cells[method, seed]
+
+    def stack(self, method: str) -> NDArray[np.float64]:
+        """R of all seeds, ``[seeds, T+1, T]``."""
+        return np.stack([self.matrix(method, seed).R for seed in self._seeds(method)])
+
+    def mean(self, method: str) -> RMatrix:
+        """The mean of R over seeds."""
+        return RMatrix(self.stack(method).mean(axis=0))
+
+    def summary(self, method: str, metric: str) -> list[float]:
+        """One number a seed: a measure or a cost of the whole run; NaN where it is not defined."""
+        return [self._of(method, seed, metric) for seed in self._seeds(method)]
+
+    def interval(self, method: str, metric: str) -> Interval:
+        """Mean and 95% interval of `summary`."""
+        return interval(self.summary(method, metric))
+
+    def difference(self, method: str, other: str, metric: str) -> Interval:
+        """`method` − `other`, paired on the seeds both were run with (n = 0: there are none)."""
+        common = [s for s in self._seeds(method) if s in self._seeds(other)]
+        return paired(
+            [self._of(method, s, metric) for s in common],
+            [self._of(other, s, metric) for s in common],
+        )
+
+    def _seeds(self, method: str) -> tuple[int, ...]:
+        if method not in self.seeds:
+            known = ", ".join(self.methods)
+            raise RunError(
+                f"no method {method!r} in this run{nearest(method, self.methods)}: {known}"
+            )
+        return self.seeds[method]
+
+    def _of(self, method: str, seed: int, metric: str) -> float:
+        found = self.values.get((method, seed, metric), {})
+        if metric == "train_seconds":
+            return math.fsum(found.values()) if found else float("nan")
+        value = found.get(self.T, float("nan"))
+        if not math.isnan(value) or metric not in MEASURES:
+            return value
+        R = self.cells[method, seed]
+        if metric == "intransigence":  # the reference may have come from another directory
+            joint = self.cells.get(("joint", seed))
+            return float("nan") if joint is None else R.intransigence(joint)
+        return float(getattr(R, metric))
+
+
+def read(directory: Path | str) -> Results:
+    """The results of a run directory. `RunError` where they are missing or malformed."""
+    directory = Path(directory)
+    path = directory / "results.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        there = "is no run directory" if directory.is_dir() else "is not there"
+        raise RunError(
+            f"{directory} {there}: expected results.csv in it; give the directory that a run wrote"
+        ) from None
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+    if not rows or ",".join(rows[0]) != HEADER:
+        came = ",".join(rows[0]) if rows else "an empty file"
+        raise RunError(f"{path}: expected the header {HEADER}, got {came}: {_AGAIN}")
+    if len(rows) == 1:
+        raise RunError(f"{path} has a header and no rows: the run stopped before its first result")
+    return _parsed(path, rows[1:], load(directory, "summary.json").get("tasks", ()))
+
+
+def load(directory: Path, name: str) -> dict[str, Any]:
+    """A JSON object of a run directory; empty where the file is not there."""
+    path = directory / name
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RunError(
+            f"{path} cannot be read as JSON ({error}): restore it, or remove it"
+        ) from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: expected a JSON object, got a {type(found).__name__}: restore it")
+    return found
+
+
+def merge(results: Sequence[Results]) -> Results:
+    """Several runs of one stream and scenario as one. Methods of the same name are told apart as
+    ``NAME/method``, NAME being the directory's."""
+    first = results[0]
+    alike = {"stream": "stream", "scenario": "scenario", "T": "number of tasks", "tasks": "tasks"}
+    for other in results[1:]:
+        for name, what in alike.items():
+            a, b = getattr(first, name), getattr(other, name)
+            if a != b:
+                raise RunError(
+                    f"{first.name} and {other.name} cannot be compared: expected the same {what}, "
+                    f"got {a!r} and {b!r}; compare runs of one stream and scenario"
+                )
+    count = Counter(m for r in results for m in r.methods)
+    renamed = [
+        {m: f"{r.name}/{m}" if count[m] > 1 else m for m in r.methods} for r in _told_apart(results)
+    ]
+    name = " and ".join(r.name for r in results)
+    return replace(
+        first,
+        name=name,
+        seeds={n[m]: s for r, n in zip(results, renamed) for m, s in r.seeds.items()},
+        cells={(n[m], s): R for r, n in zip(results, renamed) for (m, s), R in r.cells.items()},
+        values={
+            (n[m], s, k): v for r, n in zip(results, renamed) for (m, s, k), v in r.values.items()
+        },
+    )
+
+
+def _told_apart(results: Sequence[Results]) -> list[Results]:
+    count, seen = Counter(r.name for r in results), Counter[str]()
+    named = []
+    for r in results:
+        seen[r.name] += 1
+        named.append(replace(r, name=f"{r.name}#{seen[r.name]}") if count[r.name] > 1 else r)
+    return named
+
+
+def _parsed(path: Path, rows: list[list[str]], names: Any) -> Results:
+    accuracy: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
+    values: dict[tuple[str, int, str], dict[int, float]] = {}
+    stream, scenario = rows[0][:2]
+    T, header = 0, HEADER.split(",")
+    for line, row in enumerate(rows, start=2):
+
+        def wrong(what: str, line: int = line) -> RunError:
+            return RunError(f"{path}, line {line}: {what}: {_AGAIN}")
+
+        if len(row) != len(header):
+            raise wrong(f"expected {len(header)} fields, got {len(row)}")
+        cell = dict(zip(header, row))
+        if (cell["stream"], cell["scenario"]) != (stream, scenario):
+            raise wrong(
+                f"expected stream {stream!r} and scenario {scenario!r} throughout, got "
+                f"{cell['stream']!r} and {cell['scenario']!r}"
+            )
+        try:
+            seed, after, on = int(cell["seed"]), int(cell["after"]), int(cell["on"] or 0)
+            value = float(cell["value"])
+        except ValueError as error:
+            raise wrong(f"expected numbers for seed, after, on and value ({error})") from None
+        if after < 0 or on < 0:
+            raise wrong(f"expected after 0..T and on 1..T, got {after} and {on}")
+        T = max(T, after, on)
+        method, metric = cell["method"], cell["metric"]
+        one = accuracy.setdefault((method, seed), {})
+        if on == 0:
+            old = values.setdefault((method, seed, metric), {}).setdefault(after, value)
+        elif metric == "accuracy":
+            if not (math.isnan(value) or 0 <= value <= 1):
+                raise wrong(f"expected an accuracy of 0..1 or nan, got {value:g}")
+            old = one.setdefault((after, on), value)
+        else:
+            continue
+        if old != value and not (math.isnan(old) and math.isnan(value)):
+            raise wrong(f"{metric} of {method}, seed {seed}, stands twice ({old:g} and {value:g})")
+    tasks = tuple(str(name) for name in names) or tuple(f"task {i + 1}" for i in range(T))
+    if len(tasks) < T:
+        raise RunError(
+            f"{path} holds {T} tasks, and summary.json beside it names {len(tasks)}: {_AGAIN}"
+        )
+    cells = {}
+    for key, found in accuracy.items():
+        R = np.full((len(tasks) + 1, len(tasks)), np.nan)
+        for (after, on), value in found.items():
+            R[after, on - 1] = value
+        cells[key] = RMatrix(R)
+    seeds: dict[str, tuple[int, ...]] = {}
+    for method, seed in accuracy:
+        seeds[method] = (*seeds.get(method, ()), seed)
+    return Results(path.resolve().parent.name, stream, scenario, tasks, seeds, cells, values)

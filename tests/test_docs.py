@@ -1,0 +1,57 @@
+"""Every code block of the documentation runs, page by page, in an empty folder; so does every docstring example."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sybil import Example, Sybil
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+import lifelong
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(m.name for m in pkgutil.walk_packages(lifelong.__path__, "lifelong."))
+
+
+def bash(example: Example) -> None:
+    """Runs a block of commands with this Python's `lifelong`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", example.parsed],
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        why = f"{example.path}:{example.line}\n{example.parsed}\n{done.stdout}{done.stderr}"
+        pytest.fail(why, pytrace=False)
+
+
+PYTHON = Sybil([PythonCodeBlockParser(), SkipParser()])
+COMMANDS = Sybil([PythonCodeBlockParser(), CodeBlockParser("bash", bash), SkipParser()])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not page.exists():
+        pytest.skip("README.md is not part of this tree")
+    monkeypatch.chdir(tmp_path)
+    # README's commands set up an environment and run these very tests: only its Python is run here.
+    document = (PYTHON if page.name == "README.md" else COMMANDS).parse(page)
+    for example in document.examples():
+        example.evaluate()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)
+    failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert not failed

@@ -1,0 +1,262 @@
+"""Importances against one-by-one autograd, against closed forms, and against each other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong.errors import MethodError
+from lifelong.method import Costs, Edge
+from lifelong.parts import fisher as module
+from lifelong.parts.fisher import fisher, sensitivity
+from lifelong.stream import Tensors
+from lifelong.vector import Vector
+
+
+def edge_of(net: nn.Module, x: Tensor, y: Tensor, mask: Tensor | None = None, seed: int = 0) -> Edge:
+    draws = torch.Generator().manual_seed(seed)
+    return Edge(net, Vector.of(net), Tensors(x, y), mask, 0, None, draws, lambda: None, Costs())
+
+
+def one_by_one(net: nn.Module, x: Tensor, y: Tensor, kind: str, mask: Tensor | None = None) -> dict[str, Tensor]:
+    """The definition, an example and a class at a time, by plain autograd."""
+    net.eval()
+    named = {n: p for n, p in net.named_parameters() if p.requires_grad}
+    total = {n: torch.zeros_like(p) for n, p in named.items()}
+    for i in range(len(x)):
+        f = net(x[i : i + 1])[0]
+        if mask is not None:
+            f = f.masked_fill(~mask, float("-inf"))
+        log_q = f.log_softmax(0)
+        classes = range(len(f)) if mask is None else mask.nonzero().flatten().tolist()
+        labels = {"exact": list(classes), "argmax": [int(f.argmax())], "empirical": [int(y[i])]}[kind]
+        for c in labels:
+            grads = torch.autograd.grad(log_q[c], list(named.values()), retain_graph=True, materialize_grads=True)
+            weight = float(log_q[c].exp().detach()) if kind == "exact" else 1.0
+            for n, g in zip(named, grads):
+                total[n] += weight * g**2 / len(x)
+    return total
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.b(torch.tanh(self.a(x)))))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.a(torch.tanh(self.a(x)))))
+
+
+class Own(nn.Module):
+    """A weight that belongs to no layer of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.out = nn.Parameter(torch.rand(6)), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x * self.scale)
+
+
+class Sequence(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.mix, self.norm = nn.Embedding(9, 5, padding_idx=0), nn.Linear(5, 5), nn.LayerNorm(5)
+        self.out = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.norm(torch.relu(self.mix(self.words(x)))).mean(1))
+
+
+class Shared(nn.Module):
+    """Only part of it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 5), nn.Linear(5, 4)
+        self.a.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def images() -> Tensor:
+    return torch.randn(11, 2, 6, 6)
+
+
+CASES = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(6, 7), nn.ReLU(inplace=True), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
+    "no bias": (lambda: nn.Sequential(nn.Linear(6, 7, bias=False), nn.Tanh(), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
+    "dropout": (lambda: nn.Sequential(nn.Linear(6, 7), nn.Dropout(0.5), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
+    "conv": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 4)
+        ),
+        images,
+    ),
+    "grouped": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, groups=2, dilation=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4)
+        ),
+        images,
+    ),
+    "conv1d": (
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), nn.BatchNorm1d(3), nn.Flatten(), nn.Linear(18, 4)),
+        lambda: torch.randn(11, 2, 6),
+    ),
+    "sequence": (Sequence, lambda: torch.randint(0, 9, (11, 6))),
+    "tied": (Tied, lambda: torch.randn(11, 6)),
+    "used twice": (Twice, lambda: torch.randn(11, 6)),
+    "own weight": (Own, lambda: torch.randn(11, 6)),
+    "partly frozen": (Shared, lambda: torch.randn(11, 6)),
+}
+
+
+def case(name: str) -> tuple[nn.Module, Tensor, Tensor]:
+    make, draw = CASES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net, x, y = make().double(), draw(), torch.randint(4, (11,))
+        for m in net.modules():
+            if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+                m.running_mean.normal_()
+                m.running_var.uniform_(0.5, 2)
+    return net, x.double() if x.is_floating_point() else x, y
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["exact", "argmax", "empirical"])
+@pytest.mark.parametrize("name", CASES)
+def test_fisher_is_that_of_single_examples(name: str, kind: str, masked: bool) -> None:
+    net, x, y = case(name)
+    mask = torch.tensor([True, True, False, True]) if masked else None
+    if masked:
+        y = torch.where(y == 2, 3, y)
+    found = fisher(edge_of(net, x, y, mask), kind).dict()
+    truth = one_by_one(net, x, y, kind, mask)
+    assert found.keys() == truth.keys()
+    for n in truth:
+        torch.testing.assert_close(found[n], truth[n], rtol=1e-9, atol=1e-12)
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, y = case("conv")
+    whole = fisher(edge_of(net, x, y)).flat()
+    monkeypatch.setattr(module, "BYTES", 4 * 2 * 4 * 2 * 9)  # two examples at once
+    torch.testing.assert_close(fisher(edge_of(net, x, y)).flat(), whole, rtol=1e-10, atol=1e-14)
+
+
+def test_the_square_of_a_batch_mean_is_another_quantity() -> None:
+    """The commonest error in the field: held to differ, and to differ by how the batch is cut."""
+    net, x, y = case("mlp")
+    loss = F.cross_entropy(net(x), y)
+    squared_mean = torch.cat([g.flatten() ** 2 for g in torch.autograd.grad(loss, list(net.parameters()))])
+    assert float(fisher(edge_of(net, x, y), "empirical").flat().sum()) > 2 * float(squared_mean.sum())
+
+
+def test_logistic_regression_in_closed_form() -> None:
+    """Two outputs, one layer: F of W[c, j] is E[q (1 − q) x_j²], the same for both outputs."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(3, 2).double(), torch.randn(50, 3).double()
+    q = net(x).softmax(1)[:, 0].detach()
+    closed = ((q * (1 - q))[:, None] * x**2).mean(0)
+    found = fisher(edge_of(net, x, torch.zeros(50, dtype=torch.int64)))
+    torch.testing.assert_close(found["weight"][0], closed)
+    torch.testing.assert_close(found["weight"][1], closed)
+    torch.testing.assert_close(found["bias"][0], (q * (1 - q)).mean())
+
+
+def test_sampled_goes_to_exact() -> None:
+    net, x, y = case("mlp")
+    many = x[:3].repeat(4000, 1)
+    exact = fisher(edge_of(net, x[:3], y[:3])).flat()
+    drawn = fisher(edge_of(net, many, torch.zeros(len(many), dtype=torch.int64)), "sampled").flat()
+    assert float((drawn - exact).norm() / exact.norm()) < 0.05
+    other = fisher(edge_of(net, many, torch.zeros(len(many), dtype=torch.int64), seed=1), "sampled").flat()
+    assert not torch.equal(drawn, other)
+
+
+def second_derivatives(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    named = {n: p.detach() for n, p in net.named_parameters()}
+    flat = torch.cat([p.flatten() for p in named.values()])
+
+    def loss(flat: Tensor) -> Tensor:
+        parts = flat.split([p.numel() for p in named.values()])
+        weights = {n: v.view_as(p) for (n, p), v in zip(named.items(), parts)}
+        return F.cross_entropy(torch.func.functional_call(net, weights, (x,)), y)
+
+    return torch.autograd.functional.hessian(loss, flat).diagonal()
+
+
+def test_hessian_by_brute_force() -> None:
+    net, x, y = case("no bias")  # tanh: curvature of its own
+    truth = second_derivatives(net, x, y)
+    torch.testing.assert_close(fisher(edge_of(net, x, y), "hessian").flat(), truth.clamp(min=0))
+    assert float(truth.min()) < 0  # some curvature is negative here, so clamping is seen
+
+
+def test_hessian_of_a_relu_network_is_the_exact_fisher() -> None:
+    net, x, y = case("mlp")
+    torch.testing.assert_close(fisher(edge_of(net, x, y), "hessian").flat(), fisher(edge_of(net, x, y)).flat())
+
+
+def test_hessian_refuses_a_large_network() -> None:
+    net = nn.Linear(200, 200)
+    with pytest.raises(MethodError, match="40,200 weights"):
+        fisher(edge_of(net, torch.zeros(1, 200), torch.zeros(1, dtype=torch.int64)), "hessian")
+
+
+def test_absolute_gradients() -> None:
+    """The sum that MAS needs: E |∂ ‖f‖²|, an example at a time."""
+    for name in CASES:
+        net, x, y = case(name)
+        found = sensitivity(edge_of(net, x, y), lambda f, _: [(2 * f, None)], power=1).dict()
+        named = dict(net.eval().named_parameters())
+        trained = {n: p for n, p in named.items() if p.requires_grad}
+        truth = {n: torch.zeros_like(p) for n, p in trained.items()}
+        for i in range(len(x)):
+            grads = torch.autograd.grad(net(x[i : i + 1]).square().sum(), list(trained.values()))
+            for n, g in zip(trained, grads):
+                truth[n] += g.abs() / len(x)
+        for n in truth:
+            torch.testing.assert_close(found[n], truth[n], rtol=1e-9, atol=1e-12, msg=f"{name} {n}")
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    net, x, y = case("conv")
+    net.train()
+    net[1].eval()
+    before = {n: b.clone() for n, b in net.state_dict().items()}
+    fisher(edge_of(net, x, y))
+    assert [m.training for m in net] == [True, False, True, True, True]
+    assert all(torch.equal(b, before[n]) for n, b in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_costs_are_counted() -> None:
+    net, x, y = case("mlp")
+    edge = edge_of(net, x, y)
+    fisher(edge)
+    assert (edge.costs.forward, edge.costs.backward) == (11, 44)
+
+
+def test_a_limit_takes_that_many() -> None:
+    net, x, y = case("mlp")
+    edge = edge_of(net, x, y)
+    found = fisher(edge, "empirical", limit=5).flat()
+    assert edge.costs.forward == 5
+    index = torch.randperm(11, generator=torch.Generator().manual_seed(0))[:5]
+    torch.testing.assert_close(found, fisher(edge_of(net, x[index], y[index]), "empirical").flat())

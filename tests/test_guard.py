@@ -1,0 +1,174 @@
+"""A method inside somebody's own loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from toys import same, toy_net, toy_stream, weights
+
+from lifelong import EWC, L2, Joint, Method, MethodError, chain, protect
+from lifelong.method import Batch, Spec
+from lifelong.vector import Vector
+
+
+def loop(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, epochs: int = 2) -> None:
+    for _ in range(epochs):
+        for bx, by in zip(x.split(16), y.split(16)):
+            optimizer.zero_grad()
+            F.cross_entropy(net(bx), by).backward()
+            optimizer.step()
+
+
+def test_an_ordinary_loop_needs_two_lines() -> None:
+    stream = toy_stream("domain")
+    free, held = toy_net(stream.outputs), toy_net(stream.outputs)
+    optimizers = [torch.optim.SGD(n.parameters(), lr=0.1) for n in (free, held)]
+    guard = protect(held, optimizers[1], EWC(100.0, implicit=True))
+    for task in stream.tasks[:2]:
+        for net, optimizer in zip((free, held), optimizers):
+            loop(net, optimizer, task.train.x, task.train.y)
+        if task.index == 0:
+            assert same(weights(free), weights(held))
+            guard.consolidate(DataLoader(TensorDataset(task.train.x, task.train.y), batch_size=10))
+    x, y = stream[0].test.x, stream[0].test.y
+    kept, lost = (float((n(x).argmax(1) == y).float().mean()) for n in (held, free))
+    assert kept > lost
+
+
+def test_pair_loader_and_examples_are_the_same_data() -> None:
+    stream = toy_stream("domain")
+    x, y = stream[0].train.x, stream[0].train.y
+    found = []
+    for data in ((x, y), DataLoader(TensorDataset(x, y), batch_size=7), stream[0].train):
+        net = toy_net(stream.outputs)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        guard = protect(net, optimizer, EWC(1.0))
+        loop(net, optimizer, x, y)
+        guard.consolidate(data)
+        found.append(guard.state.A.flat())
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2])
+
+
+def test_several_parameter_groups_each_with_its_rate() -> None:
+    """The implicit step uses each group's own learning rate; a frozen tensor is left alone."""
+    stream = toy_stream("domain")
+    net = toy_net(stream.outputs)
+    net[0].weight.requires_grad_(False)
+    groups = [{"params": net[2].parameters(), "lr": 0.2}, {"params": [net[0].bias, *net[4].parameters()], "lr": 0.01}]
+    optimizer = torch.optim.SGD(groups)
+    guard = protect(net, optimizer, L2(3.0, implicit=True))
+    frozen = net[0].weight.clone()
+    loop(net, optimizer, stream[0].train.x, stream[0].train.y)
+    guard.consolidate(stream[0].train)
+    anchor = guard.theta.clone()
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.requires_grad:
+                p.add_(1.0)
+    optimizer.zero_grad()
+    (net(stream[0].train.x).sum() * 0).backward()
+    optimizer.step()
+    for name, p in guard.theta:
+        eta = 0.2 if name.startswith("2.") else 0.01
+        torch.testing.assert_close(p.detach(), anchor[name] + 1 / (1 + eta * 6), rtol=1e-5, atol=1e-5)
+    assert torch.equal(frozen, net[0].weight)
+
+
+def test_saved_and_loaded() -> None:
+    stream = toy_stream("domain")
+
+    def start() -> tuple[nn.Module, torch.optim.Optimizer, Any]:
+        net = toy_net(stream.outputs)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        return net, optimizer, protect(net, optimizer, chain(EWC(5.0), L2(0.01)))
+
+    net, optimizer, guard = start()
+    loop(net, optimizer, stream[0].train.x, stream[0].train.y)
+    guard.consolidate(stream[0].train)
+    saved, model = guard.state_dict(), weights(net)
+    net2, optimizer2, guard2 = start()
+    net2.load_state_dict(model)
+    guard2.load_state_dict(saved)
+    for n, o in ((net, optimizer), (net2, optimizer2)):
+        loop(n, o, stream[1].train.x, stream[1].train.y)
+    assert same(weights(net), weights(net2))
+    with pytest.raises(MethodError, match="saved by the method"):
+        protect(net2, optimizer2, EWC(5.0)).load_state_dict(saved)
+
+
+def test_removed_it_is_as_if_it_had_never_been() -> None:
+    stream = toy_stream("domain")
+    free, held = toy_net(stream.outputs), toy_net(stream.outputs)
+    for net in (free, held):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        guard = protect(net, optimizer, L2(1.0)) if net is held else None
+        loop(net, optimizer, stream[0].train.x, stream[0].train.y)
+        if guard is not None:
+            guard.consolidate(stream[0].train)
+            guard.remove()
+        loop(net, optimizer, stream[1].train.x, stream[1].train.y)
+    assert same(weights(free), weights(held))
+
+
+@dataclass(frozen=True)
+class Replaying(Method):
+    """Needs the batch, as a replaying method does."""
+
+    name: ClassVar[str] = "replaying"
+
+    def init(self, theta: Vector, spec: Spec) -> None:
+        return None
+
+    def examples(self, state: None, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch._replace(x=torch.cat([batch.x, batch.x]), y=torch.cat([batch.y, batch.y]))
+
+
+def test_what_is_refused() -> None:
+    stream = toy_stream("domain")
+    net = toy_net(stream.outputs)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(MethodError, match="joint needs a training loop of its own"):
+        protect(net, optimizer, Joint())
+    guard = protect(net, optimizer, EWC(1.0))
+    with pytest.raises(MethodError, match="none has begun"):
+        guard.consolidate(stream[0].train)
+    guard.remove()
+    other = torch.optim.SGD(toy_net(3).parameters(), lr=0.1)
+    with pytest.raises(MethodError, match="none of the model's parameters"):
+        protect(net, other, EWC(1.0))
+    for p in net.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(MethodError, match="no trainable parameters"):
+        protect(net, optimizer, EWC(1.0))
+    for p in net.parameters():
+        p.requires_grad_(True)
+    guard = protect(net, optimizer, Replaying())
+    with pytest.raises(MethodError, match=r"guard\.mix"):
+        loop(net, optimizer, stream[0].train.x, stream[0].train.y)
+    guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), EWC(1.0), scenario="class")
+    with pytest.raises(MethodError, match=r"guard\.begin\(classes"):
+        guard.begin()
+
+
+def test_a_parameter_without_gradient_is_still_guarded() -> None:
+    """A head that takes no part in the loss has no gradient of its own; its guard pulls it back all the same."""
+    net = nn.ModuleDict({"a": nn.Linear(4, 3), "b": nn.Linear(4, 3)})
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    guard = protect(net, optimizer, L2(1.0))
+    net["a"](torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    guard.state = guard.state.moved(guard.theta.ones(), guard.theta)
+    with torch.no_grad():
+        net["b"].weight.add_(1.0)
+    away = net["b"].weight.clone()
+    optimizer.zero_grad()
+    net["a"](torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    assert bool((net["b"].weight < away).all())

@@ -1,0 +1,218 @@
+"""The loop: what it refuses, what it measures, and what it leaves alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
+
+from lifelong import (
+    EWC,
+    DataError,
+    Finetune,
+    Independent,
+    Joint,
+    JointOnce,
+    Learner,
+    MethodError,
+    Stream,
+    Task,
+    Tensors,
+    Training,
+    TrainingError,
+    fit,
+)
+
+
+def test_masks_of_the_three_scenarios() -> None:
+    for scenario, allowed in (("task", {0, 1, 2}), ("class", set(range(6))), ("domain", {0, 1, 2})):
+        stream = toy_stream(scenario)
+        learner = toy_learner(Finetune(), stream)
+        learner.learn(stream[0])
+        learner.learn(stream[1])
+        scores = learner.scores(stream[0].test.x, stream[0])
+        open_ = {c for c in range(stream.outputs) if bool((scores[:, c] > float("-inf")).any())}
+        assert open_ == allowed
+        assert set(learner.predict(stream[0].test.x, stream[0]).tolist()) <= allowed
+
+
+def test_class_scenario_before_and_beyond_what_was_seen() -> None:
+    stream = toy_stream("class")
+    learner = toy_learner(Finetune(), stream)
+    assert all(math.isnan(a) for a, _, _ in learner.evaluate(stream))
+    with pytest.raises(MethodError, match="no class has been seen"):
+        learner.predict(stream[0].test.x)
+    learner.learn(stream[0])
+    row = [a for a, _, _ in learner.evaluate(stream)]
+    assert row[0] > 0.5
+    assert row[1:] == [0.0, 0.0]
+
+
+def test_all_outputs_may_compete_in_training() -> None:
+    stream = toy_stream("class")
+    seen, every = (
+        toy_learner(Finetune(), stream, Training(lr=0.1, batch_size=16, outputs=o)) for o in ("seen", "all")
+    )
+    for learner in (seen, every):
+        before = learner.net[-1].bias[-1].item()
+        learner.learn(stream[0])
+        assert (learner.net[-1].bias[-1].item() == before) == (learner is seen)
+        assert set(learner.predict(stream[2].test.x).tolist()) <= {0, 1, 2}
+
+
+def test_accuracy_by_hand() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(Finetune(), stream)
+    learner.learn(stream[0])
+    right = (learner.net(stream[1].test.x).argmax(1) == stream[1].test.y).sum().item()
+    accuracy, n, seconds = learner.evaluate(stream)[1]
+    assert (accuracy, n) == (right / 60, 60)
+    assert seconds > 0
+
+
+def test_joint_sees_everything_from_the_start() -> None:
+    """Row i of joint is what one learns from tasks 1..i at once, beginning anew."""
+    stream = toy_stream("domain")
+    training = Training(lr=0.1, batch_size=16, epochs=8)
+    run = fit(Joint(), toy_net(3), stream, training=training)
+    free = fit(Finetune(), toy_net(3), stream, training=training)
+    assert run.matrix().R[1].tolist() == free.matrix().R[1].tolist()
+    assert run.matrix().acc > free.matrix().acc + 0.05
+    once = fit(JointOnce(), toy_net(3), stream, training=training)
+    assert once.matrix().acc > free.matrix().acc + 0.05
+    assert bool(torch.tensor(once.matrix().R[1:-1]).isnan().all())
+    [record] = run.records.values()
+    assert record.forward == [0, 8 * 96, 8 * 2 * 96, 8 * 3 * 96]
+    assert record.memory_bytes[-1] == 3 * 96 * (FEATURES * 4 + 8)
+
+
+def test_iterations_are_steps_and_joint_gets_its_share() -> None:
+    stream = toy_stream("task")
+    training = Training(lr=0.1, batch_size=16, iterations=10)
+    for method, steps in ((Finetune(), [0, 10, 10, 10]), (Joint(), [0, 10, 20, 30])):
+        [record] = fit(method, toy_net(9), stream, training=training).records.values()
+        assert record.forward == [16 * s for s in steps]
+
+
+def test_independent_is_a_network_each() -> None:
+    stream = toy_stream("task")
+    run = fit(Independent(), toy_net(9), stream)
+    R = run.matrix().R
+    assert run.matrix().bwt == 0
+    assert run.matrix().fwt == 0
+    [record] = run.records.values()
+    one = sum(p.numel() for p in toy_net(9).parameters())
+    assert record.parameters == [one, one, 2 * one, 3 * one]
+    assert R[3, 2] > R[0, 2]
+    with pytest.raises(MethodError, match="oracle true"):
+        fit(Independent(), toy_net(3), toy_stream("domain"))
+    told = fit(Independent(oracle=True), toy_net(3), toy_stream("domain"))
+    assert told.matrix().bwt == 0
+
+
+def test_dropout_draws_from_its_own_generator() -> None:
+    stream = toy_stream("domain")
+    nets = []
+    for outer in (1, 2):
+        torch.manual_seed(outer)
+        learner = toy_learner(Finetune(), stream, dropout=0.5)
+        learner.learn(stream[0])
+        nets.append(weights(learner.net))
+    assert same(*nets)
+
+
+def test_learning_may_pause_and_go_on_in_another_process_of_the_same_mind(tmp_path) -> None:
+    stream = toy_stream("domain", examples=3000)
+    training = Training(lr=0.1, momentum=0.9, batch_size=16, epochs=2)
+    whole = toy_learner(EWC(10.0), stream, training, dropout=0.3)
+    for task in stream:
+        whole.learn(task)
+    for stop_at in (1, 3, 5):
+        first = toy_learner(EWC(10.0), stream, training, dropout=0.3)
+        for pause, _ in zip(first.steps(stream[0]), range(stop_at)):
+            assert pause.steps == 2 * 188
+        second = toy_learner(EWC(10.0), stream, training, dropout=0.3)
+        second.load_state_dict(first.state_dict())
+        while second.learnt < 3:
+            second.learn(stream[second.learnt])
+        assert same(weights(whole.net), weights(second.net))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: replace(t, train=replace(t.train, y=t.train.y + 7)), r"labels 7\.\.9.*outputs 0\.\.2"),
+        (lambda t: replace(t, train=replace(t.train, y=t.train.y - 1)), r"labels -1\.\.1"),
+        (lambda t: replace(t, train=replace(t.train, x=_spoilt(t.train.x))), r"NaN or infinite \(rows \[4\]"),
+    ],
+)
+def test_bad_data(change, message: str) -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(Finetune(), stream)
+    with pytest.raises(DataError, match=message):
+        learner.learn(change(stream[0]))
+
+
+def _spoilt(x: torch.Tensor) -> torch.Tensor:
+    x = x.clone()
+    x[4, 2] = float("nan")
+    return x
+
+
+def test_a_loss_that_breaks_down_is_said() -> None:
+    stream = toy_stream("domain")
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        fit(Finetune(), toy_net(3), stream, training=Training(lr=1e25, batch_size=16, epochs=3))
+
+
+def test_a_network_that_gives_no_logits_is_said() -> None:
+    class Pair(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Linear(FEATURES, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.a(x), x
+
+    with pytest.raises(MethodError, match=r"logits \[B, C\]; got tuple"):
+        Learner(Pair(), scenario="domain").learn(toy_stream("domain")[0])
+
+
+def test_an_unlabelled_direction_needs_its_task() -> None:
+    stream = toy_stream("task")
+    learner = toy_learner(Finetune(), stream)
+    learner.learn(stream[0])
+    with pytest.raises(MethodError, match=r"predict\(x, task\)"):
+        learner.predict(stream[0].test.x)
+
+
+def test_precision() -> None:
+    stream = toy_stream("domain")
+    learner = Learner(toy_net(3), EWC(1.0), Training(lr=0.1), scenario="domain", dtype=torch.float64)
+    learner.learn(stream[0])
+    assert learner.state.A.flat().dtype == torch.float64
+
+
+def test_images_are_bytes_until_a_batch_needs_them() -> None:
+    x = torch.randint(0, 256, (40, 4, 4), dtype=torch.uint8)
+    task = Task("bytes", Tensors(x, torch.arange(40) % 2), Tensors(x, torch.arange(40) % 2), (0, 1))
+    stream = Stream((task,), "domain", ("a", "b"))
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    learner = Learner(net, scenario="domain", training=Training(lr=0.1))
+    learner.learn(stream[0])
+    torch.testing.assert_close(learner.scores(x), net(x.float() / 255))
+
+
+def test_a_saved_learner_is_of_its_method() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(Finetune(), stream)
+    learner.learn(stream[0])
+    with pytest.raises(MethodError, match="saved by the method 'finetune'"):
+        toy_learner(EWC(1.0), stream).load_state_dict(learner.state_dict())
+    with pytest.raises(MethodError, match="needs the 1 met so far"):
+        joint = toy_learner(Joint(), stream)
+        joint.learn(stream[0])
+        toy_learner(Joint(), stream).load_state_dict(joint.state_dict())
