@@ -1,20 +1,34 @@
-"""What a measurement depends on, for the files that the benchmarks write."""
+"""What a measurement depends on, and the files that the benchmarks write."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 
-__all__ = ["environment"]
+__all__ = ["RESULTS", "environment", "save"]
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def environment(threads: int) -> dict[str, object]:
     """Versions, cores, threads, date."""
+    versions = {name: version(name) for name in ("lifelong", "torch", "numpy")}
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("lifelong", "torch", "numpy")} | {"python": platform.python_version()},
+        "versions": {**versions, "python": platform.python_version()},
         "cores": os.cpu_count(),
         "threads": threads,
     }
+
+
+def save(name: str, threads: int, **what: object) -> None:
+    """Writes results/NAME.json and the tables of docs/ that are made of it."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({**environment(threads), **what}, indent=1) + "\n")
+    from tables import write
+
+    write()

@@ -5,25 +5,24 @@ EWC, in one process and in turn: the library, the loop by hand, the library, ...
 tensors that were permuted beforehand, outside the clock; the library does that within it. Both do the same arithmetic: the
 same steps, the same closed-form penalty, the same exact Fisher, the same evaluation.
 
-    python benchmarks/overhead.py [--pairs 7] [--threads 1] [--out benchmarks/results/overhead.json]
+    python benchmarks/overhead.py [--pairs 7] [--threads 1]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from environment import environment
 from torch import Tensor, nn
 
+from environment import save
 from lifelong import EWC, MLP, Finetune, Method, Training, fit, permuted
 from lifelong.method import Costs, Edge
 from lifelong.parts.fisher import fisher
@@ -157,11 +156,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--source", default="mnist")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "overhead.json")
     said = parser.parse_args()
     torch.set_num_threads(said.threads)
-    results: dict[str, object] = {"what": "library / loop by hand", **environment(said.threads), "tasks": said.tasks}
-    for name, batch, examples in (("batch 128, 60,000 images a task", 128, None), ("batch 10, 1,000 images a task", 10, 1000)):
+    results: dict[str, object] = {"what": "library / loop by hand", "tasks": said.tasks}
+    for name, batch, examples in (
+        ("batch 128, 60,000 images a task", 128, None),
+        ("batch 10, 1,000 images a task", 10, 1000),
+    ):
         stream = permuted(said.source, tasks=said.tasks, seed=0, examples=examples)
 
         def tensors(part: Tensors) -> tuple[Tensor, Tensor]:
@@ -174,14 +175,13 @@ def main() -> None:
         for label, method in methods.items():
             print(f"{name}, {label}", file=sys.stderr)
             results[f"{name}, {label}"] = pairs(
-                lambda: fit(method, MLP((256, 256)), stream, training=training),
-                lambda: by_hand.run(label == "ewc"),
+                partial(fit, method, MLP((256, 256)), stream, training=training),
+                partial(by_hand.run, label == "ewc"),
                 said.pairs,
             )
         if examples is None:
             results["fisher"] = fisher_costs(stream, by_hand, 5)
-    said.out.parent.mkdir(parents=True, exist_ok=True)
-    said.out.write_text(json.dumps(results, indent=1))
+    save("overhead", said.threads, **results)
     for key, value in results.items():
         if isinstance(value, dict) and "ratio_median" in value:
             print(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).parent
+CLOCKS = ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
 # ours, theirs: what each takes; strengths on each side's own scale
 METHODS: dict[str, tuple[dict[str, Any], float | None]] = {
     "finetune": ({}, None),
@@ -70,7 +71,7 @@ def ours(data: Path, method: str, threads: int) -> dict[str, Any]:
 
 
 def call(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -85,7 +86,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--source", default="mnist")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "peers.json")
     parser.add_argument("--ours", nargs=2, metavar=("DATA", "METHOD"), help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.ours:
@@ -93,12 +93,11 @@ def main() -> None:
         return
     if not said.peer:
         parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
-    from environment import environment
-
+    from environment import save
     from lifelong.streams import load
 
     source = load(said.source)
-    results: dict[str, Any] = {"what": "avalanche-lib 0.6.0 / library", **environment(said.threads)}
+    results: dict[str, Any] = {"what": "avalanche-lib 0.6.0 / library"}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         rng = np.random.default_rng(0)
@@ -127,13 +126,18 @@ def main() -> None:
                 "ratio_min": ratios[0],
                 "ratio_max": ratios[-1],
                 "pairs": len(found),
-                "ours": {k: _told([a for a, _ in found], k) for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")},
-                "theirs": {k: _told([b for _, b in found], k) for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")},
+                "ours": {
+                    k: _told([a for a, _ in found], k)
+                    for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
+                },
+                "theirs": {
+                    k: _told([b for _, b in found], k)
+                    for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
+                },
                 "acc_ours": float(np.mean(found[0][0]["R"][-1])),
                 "acc_theirs": float(np.mean(found[0][1]["R"][-1])),
             }
-    said.out.parent.mkdir(parents=True, exist_ok=True)
-    said.out.write_text(json.dumps(results, indent=1))
+    save("peers", said.threads, **results)
     for method in said.methods.split(","):
         r = results[method]
         print(

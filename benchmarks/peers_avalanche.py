@@ -107,15 +107,12 @@ def make_benchmark(path: str) -> CLScenario:
         images = torch.from_numpy(arrays[f"x_{stream}"]).to(torch.float32).div_(255)
         labels = torch.from_numpy(arrays[f"y_{stream}"]).to(torch.int64)
         streams[stream] = [
-            AvalancheDataset([TensorDataset(images[:, permutation], labels)])
-            for permutation in permutations
+            AvalancheDataset([TensorDataset(images[:, permutation], labels)]) for permutation in permutations
         ]
     return benchmark_from_datasets(**streams)
 
 
-def make_strategy(
-    arguments: argparse.Namespace, network: torch.nn.Sequential
-) -> SupervisedTemplate:
+def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -> SupervisedTemplate:
     """Make the strategy, with accuracy for each experience as its only metric."""
     import torch
     from avalanche.evaluation.metrics import accuracy_metrics
@@ -175,9 +172,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         metrics = strategy.eval(benchmark.test_stream, num_workers=0)
         eval_seconds.append(time.perf_counter() - start)
-        accuracies.append(
-            [metrics[f"Top1_Acc_Exp/eval_phase/test_stream/Exp{j:03}"] for j in range(tasks)]
-        )
+        accuracies.append([metrics[f"Top1_Acc_Exp/eval_phase/test_stream/Exp{j:03}"] for j in range(tasks)])
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         print("training diverged: the network is not finite", file=sys.stderr)
 

@@ -13,16 +13,17 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 from lifelong.checkpoint import Store
+from lifelong.growth import Growth, IndexMap
 from lifelong.learner import Learner, Training
-from lifelong.method import Batch, Edge, GradOf, Growth, IndexMap, Method, Spec, chain
+from lifelong.method import Batch, Edge, GradOf, Method, Spec, chain
 from lifelong.methods import EWC
 from lifelong.parts.fisher import sensitivity
 from lifelong.parts.quadratic import Quadratic
 from lifelong.stream import Task
 from lifelong.vector import Vector
+from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 
 # --- GEM: a projection of gradients -------------------------------------------------------------------------------------
@@ -315,9 +316,7 @@ def test_unlabelled_importance_ignores_labels() -> None:
     learner.learn(stream[0])
     wrong = replace(stream[0].train, y=torch.zeros_like(stream[0].train.y))
     edge = learner._edge(wrong, None, None)
-    torch.testing.assert_close(
-        Unlabelled().end(Quadratic.none(learner.theta), edge).A.flat(), learner.state.A.flat()
-    )
+    torch.testing.assert_close(Unlabelled().end(Quadratic.none(learner.theta), edge).A.flat(), learner.state.A.flat())
 
 
 # --- a generator trained beside the solver --------------------------------------------------------------------------------

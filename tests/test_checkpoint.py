@@ -109,7 +109,12 @@ class Outer:
 def test_states_are_taken_apart_and_put_together() -> None:
     draws = torch.Generator().manual_seed(5)
     value = Outer(
-        Inner(Vector(("a", "b"), [torch.ones(2), torch.zeros(3, 1)]), 3), [{"x": torch.arange(4)}, {}], (1, 0.1), None, draws, "é"
+        Inner(Vector(("a", "b"), [torch.ones(2), torch.zeros(3, 1)]), 3),
+        [{"x": torch.arange(4)}, {}],
+        (1, 0.1),
+        None,
+        draws,
+        "é",
     )
     tensors, skeleton = tree.split(value, "state")
     back = tree.join(Outer, json.loads(json.dumps(skeleton)), {k: v.clone() for k, v in tensors.items()})

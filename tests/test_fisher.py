@@ -98,7 +98,10 @@ def images() -> Tensor:
 
 CASES = {
     "mlp": (lambda: nn.Sequential(nn.Linear(6, 7), nn.ReLU(inplace=True), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
-    "no bias": (lambda: nn.Sequential(nn.Linear(6, 7, bias=False), nn.Tanh(), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
+    "no bias": (
+        lambda: nn.Sequential(nn.Linear(6, 7, bias=False), nn.Tanh(), nn.Linear(7, 4)),
+        lambda: torch.randn(11, 6),
+    ),
     "dropout": (lambda: nn.Sequential(nn.Linear(6, 7), nn.Dropout(0.5), nn.Linear(7, 4)), lambda: torch.randn(11, 6)),
     "conv": (
         lambda: nn.Sequential(

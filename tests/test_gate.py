@@ -43,7 +43,7 @@ def needs(*modules: str, extra: str) -> None:
         (pytest.fail if "CI" in os.environ else pytest.skip)(why)
 
 
-# --- style and types ------------------------------------------------------------------------------------------------
+# --- style and types ---
 def test_ruff_finds_nothing() -> None:
     run("-m", "ruff", "check", "--no-fix", ".")
 
@@ -56,7 +56,7 @@ def test_types() -> None:
     run("-m", "mypy")
 
 
-# --- documentation --------------------------------------------------------------------------------------------------
+# --- documentation ---
 def test_documentation_builds_and_holds_every_public_name(tmp_path: Path) -> None:
     needs("sphinx", "myst_parser", "furo", extra="docs")
     html = tmp_path / "html"
@@ -84,7 +84,7 @@ def test_changelog_knows_the_version() -> None:
     assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-# --- packages -------------------------------------------------------------------------------------------------------
+# --- packages ---
 def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
     needs("hatchling", extra="test")
     run("-m", "hatchling", "build", "-d", str(tmp_path))
@@ -124,9 +124,15 @@ def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
         str(f.relative_to(unpacked / "src")) for f in (unpacked / "src").rglob("*") if f.is_file()
     } == files
 
-    first = f"import sys; sys.path.insert(0, {str(tmp_path / 'wheel')!r}); import lifelong; print(lifelong.__file__); "
-    printed = run("-c", first + "print(len(lifelong.permuted(tasks=2)))", cwd=tmp_path)
-    assert printed.startswith(str(tmp_path / "wheel"))
+    unzipped = str(tmp_path / "wheel")
+    code = f"""
+import sys
+sys.path.insert(0, {unzipped!r})
+import lifelong
+print(lifelong.__file__, len(lifelong.permuted(tasks=2)))
+"""
+    printed = run("-c", code, cwd=tmp_path)
+    assert printed.startswith(unzipped)
 
 
 def test_every_dependency_is_pinned_for_the_gate() -> None:
@@ -143,7 +149,7 @@ def test_every_dependency_is_pinned_for_the_gate() -> None:
     assert {name(r) for r in asked} <= {name(line) for line in pinned if "==" in line}
 
 
-# --- start-up -------------------------------------------------------------------------------------------------------
+# --- start-up ---
 def test_import_loads_nothing_heavy() -> None:
     loaded = run("-c", "import sys, lifelong; print(*sys.modules)").split()
     assert not HEAVY & set(loaded)
@@ -181,7 +187,7 @@ def test_help_answers_at_once() -> None:
     assert answer - bare < 0.5
 
 
-# --- what SECURITY.md says ------------------------------------------------------------------------------------------
+# --- what SECURITY.md says ---
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_nothing_runs_code_from_files(source: Path) -> None:
     unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from toys import same, toy_net, toy_stream, weights
 
 from lifelong import EWC, L2, Joint, Method, MethodError, chain, protect
 from lifelong.method import Batch, Spec
 from lifelong.vector import Vector
+from toys import same, toy_net, toy_stream, weights
 
 
 def loop(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, epochs: int = 2) -> None:

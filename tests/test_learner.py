@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 from lifelong import (
     EWC,
@@ -25,6 +24,7 @@ from lifelong import (
     TrainingError,
     fit,
 )
+from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 
 def test_masks_of_the_three_scenarios() -> None:
@@ -53,9 +53,7 @@ def test_class_scenario_before_and_beyond_what_was_seen() -> None:
 
 def test_all_outputs_may_compete_in_training() -> None:
     stream = toy_stream("class")
-    seen, every = (
-        toy_learner(Finetune(), stream, Training(lr=0.1, batch_size=16, outputs=o)) for o in ("seen", "all")
-    )
+    seen, every = (toy_learner(Finetune(), stream, Training(lr=0.1, batch_size=16, outputs=o)) for o in ("seen", "all"))
     for learner in (seen, every):
         before = learner.net[-1].bias[-1].item()
         learner.learn(stream[0])
@@ -212,7 +210,7 @@ def test_a_saved_learner_is_of_its_method() -> None:
     learner.learn(stream[0])
     with pytest.raises(MethodError, match="saved by the method 'finetune'"):
         toy_learner(EWC(1.0), stream).load_state_dict(learner.state_dict())
+    joint = toy_learner(Joint(), stream)
+    joint.learn(stream[0])
     with pytest.raises(MethodError, match="needs the 1 met so far"):
-        joint = toy_learner(Joint(), stream)
-        joint.learn(stream[0])
         toy_learner(Joint(), stream).load_state_dict(joint.state_dict())

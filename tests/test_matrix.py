@@ -37,7 +37,9 @@ def test_undefined_is_nan() -> None:
     one = RMatrix(np.array([[0.1], [0.9]]))
     assert one.acc == 0.9
     assert all(math.isnan(v) for v in (one.bwt, one.fwt, one.forgetting))
-    unseen = RMatrix(np.array([[nan, nan], [0.9, 0.0], [0.4, 0.8]]))  # class scenario: nothing competes before a class is seen
+    unseen = RMatrix(
+        np.array([[nan, nan], [0.9, 0.0], [0.4, 0.8]])
+    )  # class scenario: nothing competes before a class is seen
     assert math.isnan(unseen.fwt)
     assert unseen.bwt == pytest.approx(-0.5)
     once = RMatrix(np.array([[0.1, 0.1], [nan, nan], [0.8, 0.9]]))

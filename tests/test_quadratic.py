@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import same, toy_learner, toy_stream, weights
 
 from lifelong.learner import Training
 from lifelong.method import Step
 from lifelong.methods import EWC, L2
 from lifelong.parts.quadratic import Quadratic
 from lifelong.vector import Vector
+from toys import same, toy_learner, toy_stream, weights
 
 
 def vector(*values: float) -> Vector:
@@ -20,9 +20,7 @@ def vector(*values: float) -> Vector:
 
 @given(
     st.lists(
-        st.tuples(
-            *[st.floats(0, 10).map(lambda v: 0.0 if v < 1e-3 else v)] * 2, *[st.floats(-5, 5)] * 2
-        ),
+        st.tuples(*[st.floats(0, 10).map(lambda v: 0.0 if v < 1e-3 else v)] * 2, *[st.floats(-5, 5)] * 2),
         min_size=1,
         max_size=6,
     ),
@@ -55,7 +53,9 @@ def test_linear_gaussian_model_gives_the_exact_posterior() -> None:
     def task() -> tuple[torch.Tensor, torch.Tensor]:
         q, _ = torch.linalg.qr(torch.randn(30, 4, generator=g, dtype=torch.float64))
         X = q * torch.tensor([1.0, 3.0, 0.5, 2.0])
-        return X, X @ torch.randn(4, generator=g, dtype=torch.float64) + torch.randn(30, generator=g, dtype=torch.float64)
+        return X, X @ torch.randn(4, generator=g, dtype=torch.float64) + torch.randn(
+            30, generator=g, dtype=torch.float64
+        )
 
     def learn(tasks: list[tuple[torch.Tensor, torch.Tensor]], online: bool) -> torch.Tensor:
         theta = Vector(("w",), [torch.zeros(4, dtype=torch.float64)])

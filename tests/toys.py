@@ -44,9 +44,7 @@ def toy_learner(
     method: Method, stream: Stream, training: Training | None = None, seed: int = 0, dropout: float = 0.0
 ) -> Learner:
     training = training or Training(lr=0.1, momentum=0.9, batch_size=16, epochs=2)
-    return Learner(
-        toy_net(stream.outputs, seed, dropout), method, training, scenario=stream.scenario, seed=seed
-    )
+    return Learner(toy_net(stream.outputs, seed, dropout), method, training, scenario=stream.scenario, seed=seed)
 
 
 def weights(net: nn.Module) -> dict[str, torch.Tensor]:

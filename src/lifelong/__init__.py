@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import DataError, LifelongError, MethodError, RunError, TrainingError
     from .fitting import fit
+    from .guard import Guard, protect
     from .learner import Learner, Training
     from .matrix import Interval, RMatrix, interval, paired
     from .method import Method, chain
     from .methods import EWC, L2, Finetune, Independent, Joint, JointOnce
     from .nets import MLP
-    from .guard import Guard, protect
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora

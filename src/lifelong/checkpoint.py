@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -35,7 +35,9 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another --out") from error
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another --out"
+        ) from error
 
 
 @contextmanager
@@ -52,7 +54,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunError(f"{folder} is in use by another process: wait for it, stop it, or choose another --out") from None
+            raise RunError(
+                f"{folder} is in use by another process: wait for it, stop it, or choose another --out"
+            ) from None
         yield
 
 

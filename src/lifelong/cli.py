@@ -167,7 +167,10 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
     how.add_argument("--config", help="a YAML file that says what flags say; flags win")
     how.add_argument("--print_config", action="store_true", help="print the whole configuration as YAML and stop")
     training = parser.add_argument_group("training", "defaults belong to the stream")
-    groups: list[tuple[str, Any, str]] = [("stream", entry, f"stream {stream}"), ("net", find("net", NETS, net), f"net {net}")]
+    groups: list[tuple[str, Any, str]] = [
+        ("stream", entry, f"stream {stream}"),
+        ("net", find("net", NETS, net), f"net {net}"),
+    ]
     groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
     for o in options(Training):
         default = entry.defaults.get(o.name, o.default)
@@ -186,7 +189,13 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
 
 
 def _help(text: str, default: Any) -> str:
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default).lower() if default is None else default
+    shown = (
+        ",".join(map(str, default))
+        if isinstance(default, tuple)
+        else str(default).lower()
+        if default is None
+        else default
+    )
     return f"{text.rstrip('.')} (default: {shown})".replace("%", "%%")
 
 

@@ -135,10 +135,7 @@ class Config:
     def build_method(self, name: str) -> Method:
         from .method import chain
 
-        built = []
-        for part in name.split("+"):
-            built.append(find("method", METHODS, part).load()(**self.method_options.get(part, {})))
-        return chain(*built)
+        return chain(*(find("method", METHODS, p).load()(**self.method_options.get(p, {})) for p in name.split("+")))
 
     def build_net(self) -> Any:
         return find("net", NETS, self.net).load()(**self.net_options)

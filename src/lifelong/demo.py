@@ -113,7 +113,10 @@ def story(R: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         },
     ]
     words = []
-    for name, title in (("l2", "L2, which holds every weight alike,"), ("ewc", "EWC, which holds a weight by its Fisher information,")):
+    for name, title in (
+        ("l2", "L2, which holds every weight alike,"),
+        ("ewc", "EWC, which holds a weight by its Fisher information,"),
+    ):
         kept = at(name, 2, 1).mean - at(free, 2, 1).mean
         learnt = at(name, 2, 2).mean - at(free, 2, 2).mean
         verdict = (
@@ -129,7 +132,9 @@ def story(R: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     words.append(
         f"EWC's average is {_points(over)} from L2's on the same seeds"
         + (
-            "." if abs(over.mean) > over.half else ", no difference that these seeds could tell; on two corpora as alike as these the "
+            "."
+            if abs(over.mean) > over.half
+            else ", no difference that these seeds could tell; on two corpora as alike as these the "
             "kind of guard matters little (permuted digits show more: lifelong run --stream permuted)."
         )
     )

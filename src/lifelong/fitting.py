@@ -141,7 +141,9 @@ def follow(
             stopping = stop()
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
-                    raise TrainingError(f"the loss is {float(pause.loss)} in task {index + 1}; the last checkpoint is kept")
+                    raise TrainingError(
+                        f"the loss is {float(pause.loss)} in task {index + 1}; the last checkpoint is kept"
+                    )
                 save()
                 last_save = time.monotonic()
             if stopping:
@@ -175,5 +177,3 @@ def graceful() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from . import tree
+from .around import Around
 from .errors import DataError, MethodError
-from .learner import Around
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import generator
 from .stream import Chunk, Examples, Scenario, Tensors
@@ -159,7 +159,9 @@ class Guard:
             MethodError: no step was taken since the last task ended.
         """
         if not self._open:
-            raise MethodError("consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()")
+            raise MethodError(
+                "consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()"
+            )
         examples = data if isinstance(data, Examples) else _examples(data)
         if len(examples) == 0:
             raise DataError("consolidate needs the task's examples; got none")

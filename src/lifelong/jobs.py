@@ -27,7 +27,7 @@ class Message(NamedTuple):
 
     kind: str  # "step", "task", "done", "failed", "stopped"
     job: Job
-    index: int = 0  # of the task
+    task: int = 0  # its index
     step: int = 0
     steps: int = 0
     text: str = ""
@@ -134,7 +134,14 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     tell(Message("step", job, index, pause.step, pause.steps))
 
             def after(record: Record) -> None:
-                log(folder, "task", method=job.method, seed=job.seed, after=record.rows - 1, accuracy=record.accuracy[-1])
+                log(
+                    folder,
+                    "task",
+                    method=job.method,
+                    seed=job.seed,
+                    after=record.rows - 1,
+                    accuracy=record.accuracy[-1],
+                )
 
             follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
             for damage in store.damaged:
@@ -158,7 +165,9 @@ def _device(name: str) -> Any:
         torch.zeros(1, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError) as error:
-        raise MethodError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can") from error
+        raise MethodError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"
+        ) from error
 
 
 def _precision(name: str) -> Any:
@@ -177,7 +186,8 @@ def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: 
     for item in [*work, *[None] * jobs]:
         todo.put(item)
     workers = [
-        spawn.Process(target=_worker, args=(config.to_yaml(), str(folder), todo, heard, os.getpid())) for _ in range(jobs)
+        spawn.Process(target=_worker, args=(config.to_yaml(), str(folder), todo, heard, os.getpid()))
+        for _ in range(jobs)
     ]
     for worker in workers:
         worker.start()
@@ -205,7 +215,9 @@ def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: 
         raise MethodError(refused)
     dead = [w.exitcode for w in workers if w.exitcode]
     if dead:
-        raise RunError(f"a worker process ended with status {dead[0]}; what it had learnt is saved: lifelong resume {folder}")
+        raise RunError(
+            f"a worker process ended with status {dead[0]}; what it had learnt is saved: lifelong resume {folder}"
+        )
 
 
 def _worker(text: str, folder: str, todo: Any, heard: Any, parent: int) -> None:

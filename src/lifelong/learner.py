@@ -16,15 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from . import tree
+from .around import Around
 from .errors import DataError, MethodError, TrainingError
-from .method import Batch, Costs, Edge, Growth, Method, Spec, Step, cross_entropy
+from .growth import Growth, carry_moments
+from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
 from .stream import Cache, Chunk, Examples, Scenario, Task
 from .vector import Vector
 
-__all__ = ["Learner", "Pause", "Training", "rates"]
+__all__ = ["Learner", "Pause", "Training"]
 
-CHUNK = 1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
+CHUNK = (
+    1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
+)
 ROWS = 512  # examples evaluated at once
 
 
@@ -62,17 +66,17 @@ class Training:
                 raise MethodError(f"{name} {value}: expected at least 1")
 
     def build(self, net: nn.Module) -> torch.optim.Optimizer:
-        kind = {
+        kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
             "sgd": torch.optim.SGD,
             "adam": torch.optim.Adam,
             "adamw": torch.optim.AdamW,
             "rmsprop": torch.optim.RMSprop,
             "adagrad": torch.optim.Adagrad,
-        }[self.optimizer]
+        }
         options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimizer in ("sgd", "rmsprop"):
             options["momentum"] = self.momentum
-        return kind([p for p in net.parameters() if p.requires_grad], **options)
+        return kinds[self.optimizer]([p for p in net.parameters() if p.requires_grad], **options)
 
 
 class Pause(NamedTuple):
@@ -93,12 +97,6 @@ class Position:
     chunk: int = 0  # within the epoch
     step: int = 0  # within the task
     round: int = 0  # how often the network was expanded for this task
-
-
-def rates(optimizer: torch.optim.Optimizer, theta: Vector) -> list[float]:
-    """The learning rate of each of `theta`'s tensors."""
-    of = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
-    return [of.get(id(p), 0.0) for p in theta.tensors]
 
 
 @final
@@ -263,7 +261,7 @@ class Learner:
             if adds:
                 loss = loss + method.loss(self.state, net, batch, output)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             around.before(self.state)
             optimizer.step()
             self.state = around.after(self.state)
@@ -317,9 +315,7 @@ class Learner:
 
     def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self.device)
-        return Edge(
-            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs
-        )
+        return Edge(self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs)
 
     def reset(self) -> None:
         """Back to the initial network and a new optimiser (for methods that declare `restarts`)."""
@@ -338,11 +334,11 @@ class Learner:
                     "grow(operation): use a network that can grow"
                 )
             old, moments = self.theta, self.optimizer.state_dict()
-            mapping = self.net.grow(operation)
+            mapping = self.net.grow(operation)  # type: ignore[operator]
             self.net.to(device=self.device, dtype=self.dtype)
             self.theta = Vector.of(self.net)
             self.optimizer = self._make_optimizer(self.net)
-            self.optimizer.load_state_dict(_carried(moments, old, self.theta, mapping))
+            self.optimizer.load_state_dict(carry_moments(moments, old, self.theta, mapping))
             if self.state is not None and "resize" in self.method.slots:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
@@ -466,7 +462,8 @@ class Learner:
             "draws": self._draws,
             "initial": self._initial,
         }
-        tensors, meta = {}, {}
+        tensors: dict[str, Tensor] = {}
+        meta: dict[str, Any] = {}
         for key, value in parts.items():
             found, meta[key] = tree.split(value, key)
             tensors |= found
@@ -540,88 +537,6 @@ class Learner:
             torch.set_rng_state(outer)
             if cuda is not None:
                 torch.cuda.set_rng_state(cuda, self.device)
-
-
-@final
-class Around:
-    """What a method does around an optimiser's step; the same in the library's loop and in anybody's own."""
-
-    def __init__(
-        self, method: Method, net: nn.Module, theta: Vector, optimizer: torch.optim.Optimizer, costs: Costs
-    ) -> None:
-        self.method, self.net, self.theta, self.optimizer, self.costs = method, net, theta, optimizer, costs
-        slots = method.slots
-        self._changes = "gradient" in slots
-        self._tracks = "track" in slots
-        self._follows = self._tracks or "project" in slots
-        self._before: Vector | None = None
-        self._grads: Vector | None = None
-
-    @torch.no_grad()
-    def before(self, state: Any) -> None:
-        """Between backward and the optimiser's step."""
-        if not (self._changes or self._follows):
-            return
-        grads = self._gradient()
-        if self._follows:
-            self._before = self.theta.clone()
-            self._grads = grads.clone() if self._tracks and self._changes else grads
-        if self._changes:
-            changed = self.method.gradient(state, self.theta, grads, self._grad_of)
-            if changed is not grads:
-                for p, g in zip(self.theta.tensors, changed.tensors):
-                    p.grad = g
-
-    @torch.no_grad()
-    def after(self, state: Any) -> Any:
-        """After the optimiser's step."""
-        if not self._follows:
-            return state
-        assert self._before is not None
-        assert self._grads is not None
-        step = Step(self._before, self.theta, self._grads, rates(self.optimizer, self.theta))
-        self.method.project(state, step)
-        return self.method.track(state, step)
-
-    def _gradient(self) -> Vector:
-        """The gradient that backward left; a weight that had no part in the loss has zero."""
-        grads = []
-        for p in self.theta.tensors:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-            grads.append(p.grad)
-        return Vector(self.theta.names, grads)
-
-    def _grad_of(self, batch: Batch) -> Vector:
-        with torch.enable_grad():
-            loss = cross_entropy(self.net(batch.x), batch)
-            grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)
-        self.costs.forward += len(batch.y)
-        self.costs.backward += len(batch.y)
-        return Vector(self.theta.names, grads)
-
-
-def _carried(moments: dict[str, Any], old: Vector, new: Vector, mapping: Any) -> dict[str, Any]:
-    """An optimiser's state after a growth: moments follow their weights, what is new starts at zero."""
-    kept: dict[int, dict[str, Any]] = {}
-    order = moments["param_groups"][0]["params"]
-    if len(moments["param_groups"]) != 1:
-        raise MethodError("a network that grows needs an optimiser with one parameter group")
-    names = {name: i for name, i in zip(old.names, order)}
-    keys = {k for s in moments["state"].values() for k in s}
-    for key in sorted(keys):
-        values = {n: moments["state"][i][key] for n, i in names.items() if i in moments["state"]}
-        shaped = Vector.from_dict(
-            {n: v for n, v in values.items() if isinstance(v, Tensor) and v.shape == old[n].shape and v.dim() > 0}
-        )
-        carried = mapping.carry(shaped, new)
-        for i, (name, moment) in enumerate(carried):
-            origin = mapping.source.get(name, (name, ()))[0]
-            if origin in values:
-                whole = origin in shaped.names
-                kept.setdefault(i, {})[key] = moment if whole else values[origin]
-    groups = [{**moments["param_groups"][0], "params": list(range(len(new.names)))}]
-    return {"state": kept, "param_groups": groups}
 
 
 def _torch_state_of(seed: int) -> Tensor:

@@ -30,7 +30,7 @@ class RMatrix:
         object.__setattr__(self, "R", R)
 
     @property
-    def T(self) -> int:
+    def T(self) -> int:  # noqa: N802 (the papers' symbol)
         return int(self.R.shape[1])
 
     @property
@@ -75,7 +75,9 @@ class RMatrix:
         """1/T Σ_k a*_k − R[k, k], a*_k being task k's accuracy under a network trained on tasks 1..k together
         (RWalk, section 4.2)."""
         if joint.T != self.T:
-            raise ValueError(f"a joint reference of {joint.T} tasks for a run of {self.T}: they must be the same stream")
+            raise ValueError(
+                f"a joint reference of {joint.T} tasks for a run of {self.T}: they must be the same stream"
+            )
         return float(np.mean(np.diagonal(joint.R[1:]) - np.diagonal(self.R[1:])))
 
     def summary(self, joint: RMatrix | None = None) -> dict[str, float]:

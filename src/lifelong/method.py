@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import MethodError
+from .growth import Growth, IndexMap
 from .stream import Examples, Scenario, Task
 from .vector import Vector
 
@@ -84,42 +85,6 @@ class Edge:
     costs: Costs = field(default_factory=Costs)
 
 
-@final
-@dataclass(frozen=True)
-class Growth:
-    """One enlargement of a network, as data: a checkpoint replays the list before it loads tensors."""
-
-    kind: str
-    layer: str = ""
-    size: int = 0
-    seed: int = 0
-
-
-class IndexMap(NamedTuple):
-    """Where each value of a grown parameter came from: for each new name the old one (None: it is new) and, for each
-    dimension, the old index of every new one (-1: new)."""
-
-    source: dict[str, tuple[str | None, tuple[Tensor, ...]]]
-
-    def carry(self, old: Vector, new: Vector, fill: float = 0.0) -> Vector:
-        """`old`, laid out as `new`: what is new holds `fill`."""
-        values = old.dict()
-        tensors = []
-        for name, like in new:
-            origin, indices = self.source.get(name, (name, ()))
-            if origin is None or origin not in values:
-                tensors.append(torch.full_like(like, fill, requires_grad=False))
-                continue
-            value = values[origin]
-            for d, index in enumerate(indices):
-                kept = value.index_select(d, index.clamp(min=0))
-                shape = [1] * value.dim()
-                shape[d] = -1
-                value = torch.where((index >= 0).view(shape), kept, torch.full_like(kept, fill))
-            tensors.append(value.clone())
-        return Vector(new.names, tensors)
-
-
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the labels among the outputs that compete (a masked output has logit −∞)."""
     if batch.mask is not None:
@@ -131,9 +96,23 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
 
 GradOf = Callable[[Batch], Vector]  # the gradient of the mean loss on other examples, at the present weights
 
-SLOTS = (
-    "init grow begin data expand resize end examples criterion loss gradient project track observe predict".split()
-)
+SLOTS = [
+    "init",
+    "grow",
+    "begin",
+    "data",
+    "expand",
+    "resize",
+    "end",
+    "examples",
+    "criterion",
+    "loss",
+    "gradient",
+    "project",
+    "track",
+    "observe",
+    "predict",
+]
 _OWN_LOOP = {"data", "grow", "expand", "predict"}  # slots that need more than the optimiser of somebody's own loop
 
 
@@ -360,8 +339,7 @@ class Chain(Method):
 
     def observe(self, state: Any, batch: Batch, output: Tensor, generator: torch.Generator) -> Any:
         return tuple(
-            m.observe(s, batch, output, generator) if "observe" in m.slots else s
-            for m, s in zip(self.members, state)
+            m.observe(s, batch, output, generator) if "observe" in m.slots else s for m, s in zip(self.members, state)
         )
 
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
@@ -374,5 +352,3 @@ class Chain(Method):
     def check(self, scenario: Scenario) -> None:
         for member in self.members:
             member.check(scenario)
-
-

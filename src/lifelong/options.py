@@ -119,4 +119,6 @@ def _shape(hint: Any) -> str:
         return "|".join(map(str, args))
     if origin in (tuple, list):
         return f"{_shape(args[0])},{_shape(args[0])},..."
-    return {bool: "true|false", int: "a whole number", float: "a number", str: "a word", Path: "a path"}.get(hint, str(hint))
+    return {bool: "true|false", int: "a whole number", float: "a number", str: "a word", Path: "a path"}.get(
+        hint, str(hint)
+    )

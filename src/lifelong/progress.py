@@ -40,7 +40,9 @@ class Progress:
             self._whole = self._live.add_task("all", total=self.jobs * self.tasks)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -49,13 +51,13 @@ class Progress:
         if self._live is None:
             if message.kind == "task":
                 seconds = time.monotonic() - self.began
-                line = f"{job.method} seed {job.seed}: task {message.index + 1}/{self.tasks} learnt, {seconds:.0f} s"
+                line = f"{job.method} seed {job.seed}: task {message.task + 1}/{self.tasks} learnt, {seconds:.0f} s"
                 print(line, file=sys.stderr, flush=True)
             return
         if job not in self._bars:
             self._bars[job] = self._live.add_task(f"{job.method} seed {job.seed}", total=self.tasks)
         if message.kind in ("step", "task"):
-            done = message.index + (1.0 if message.kind == "task" else message.step / max(1, message.steps))
+            done = message.task + (1.0 if message.kind == "task" else message.step / max(1, message.steps))
             self._live.update(self._bars[job], completed=done)
             bars = self._live.tasks
             self._live.update(self._whole, completed=sum(t.completed for t in bars if t.id != self._whole))

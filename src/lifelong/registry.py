@@ -35,7 +35,9 @@ METHODS: dict[str, Entry] = {
     "joint": Entry("lifelong.methods:Joint", "trains on all tasks met so far after each: the upper bound"),
     "joint_once": Entry("lifelong.methods:JointOnce", "trains on all tasks at once, at the end"),
     "independent": Entry("lifelong.methods:Independent", "one network a task: nothing shared, storage grows"),
-    "l2": Entry("lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 3"),
+    "l2": Entry(
+        "lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 3"
+    ),
     "ewc": Entry(
         "lifelong.methods:EWC",
         "Elastic Weight Consolidation: holds a weight by its Fisher information",

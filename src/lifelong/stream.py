@@ -190,7 +190,7 @@ class Joined(Examples):
                 local = index[where] - (int(self._ends[p - 1]) if p else 0)
                 found += [(where, chunk) for chunk in self.parts[p].chunks(local, rows)]
             back = torch.cat([where for where, _ in found]).argsort()
-            x, y = (torch.cat([c[k] for _, c in found]) for k in (0, 1))
+            x, y = torch.cat([c.x for _, c in found]), torch.cat([c.y for _, c in found])
             mask = None
             if all(c.mask is not None for _, c in found):
                 masks = [c.mask.expand(len(c.y), -1) for _, c in found if c.mask is not None]
@@ -201,9 +201,7 @@ class Joined(Examples):
         owner = torch.searchsorted(self._ends, index, right=True)
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), self._ends[:-1]])
         kept = [
-            part.subset(index[owner == p] - starts[p])
-            for p, part in enumerate(self.parts)
-            if bool((owner == p).any())
+            part.subset(index[owner == p] - starts[p]) for p, part in enumerate(self.parts) if bool((owner == p).any())
         ]
         return Joined(kept)
 
@@ -356,7 +354,9 @@ class Stream:
     def reorder(self, order: Sequence[int]) -> Stream:
         """The tasks in another order: a curriculum. `order` is a permutation of ``range(len(self))``."""
         if sorted(order) != list(range(len(self))):
-            raise DataError(f"order {list(order)}: expected each of 0..{len(self) - 1} once; to leave tasks out: subset")
+            raise DataError(
+                f"order {list(order)}: expected each of 0..{len(self) - 1} once; to leave tasks out: subset"
+            )
         return self.subset(order)
 
     def subset(self, indices: Iterable[int]) -> Stream:
@@ -378,9 +378,7 @@ class Stream:
             held = max(1, round(fraction * len(order)))
             if held == len(order):
                 raise DataError(f"task {task.name!r} has {len(order)} training examples: too few to hold any out")
-            tasks.append(
-                replace(task, train=task.train.subset(order[held:]), test=task.train.subset(order[:held]))
-            )
+            tasks.append(replace(task, train=task.train.subset(order[held:]), test=task.train.subset(order[:held])))
         return replace(self, tasks=tuple(tasks), notes={**self.notes, "held_out": fraction})
 
     def few(self, examples: int, seed: int = 0) -> Stream:

@@ -55,7 +55,9 @@ def join(hint: Any, skeleton: Any, tensors: dict[str, Tensor], path: str = "") -
     try:
         return _join(hint, skeleton, tensors)
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise RunError(f"the saved state {path!r} does not fit {hint}: {error}; was it saved by another version?") from error
+        raise RunError(
+            f"the saved state {path!r} does not fit {hint}: {error}; was it saved by another version?"
+        ) from error
 
 
 def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -74,7 +76,7 @@ def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
         return generator
     if hint is Vector:
         return Vector.from_dict({name: tensors[n["tensor"]] for name, n in node["vector"].items()})
-    if origin is list or origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+    if origin is list or (origin is tuple and len(args) == 2 and args[1] is Ellipsis):
         return origin(_join(args[0], n, tensors) for n in node)
     if origin is tuple:
         return tuple(_join(a, n, tensors) for a, n in zip(args, node, strict=True))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import same, toy_learner, toy_net, toy_stream, weights
 
 from lifelong.checkpoint import Store
 from lifelong.errors import MethodError
@@ -19,6 +18,7 @@ from lifelong.methods import L2, Finetune
 from lifelong.random import generator
 from lifelong.registry import METHODS
 from lifelong.stream import Scenario, Stream
+from toys import same, toy_learner, toy_net, toy_stream, weights
 
 NAMES = list(METHODS)
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from ..errors import MethodError
-from ..method import Edge, GradOf, IndexMap, Method, Spec, Step
+from ..growth import IndexMap
+from ..method import Edge, GradOf, Method, Spec, Step
 from ..parts.fisher import Kind, fisher
 from ..parts.quadratic import Quadratic
 from ..vector import Vector

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import MethodError
-from ..method import Edge, Method, Scenario, Spec
+from ..method import Edge, Method, Spec
+from ..stream import Scenario
 from ..vector import Vector
 
 __all__ = ["Independent"]
@@ -32,7 +33,7 @@ class Independent(Method):
         oracle: tell it the task at test time even where the scenario hides it, as a reference for others.
     """
 
-    oracle: bool = False  # type: ignore[assignment]
+    oracle: bool = False
 
     name: ClassVar[str] = "independent"
     neutral: ClassVar[None] = None

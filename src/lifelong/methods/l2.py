@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-from ..method import Edge, GradOf, IndexMap, Method, Spec, Step
+from ..growth import IndexMap
+from ..method import Edge, GradOf, Method, Spec, Step
 from ..parts.quadratic import Quadratic
 from ..vector import Vector
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
 from ..errors import MethodError
-from ..method import Edge, cross_entropy, Batch
+from ..method import Batch, Edge, cross_entropy
 from ..vector import Vector
 
 __all__ = ["Cotangents", "Kind", "fisher", "hessian", "sensitivity"]
@@ -162,9 +162,7 @@ def _by_rules(
     sums = total.dict()
     rank_one: dict[nn.Module, Tensor] = {}  # Σ_k w_k |δ_k|ᵖ of the linear layers, whose h is the same for every k
     for i, (v, w) in enumerate(pairs):
-        deltas = torch.autograd.grad(
-            f, outputs, v.to(f.dtype), retain_graph=i + 1 < len(pairs), materialize_grads=True
-        )
+        deltas = torch.autograd.grad(f, outputs, v.to(f.dtype), retain_graph=i + 1 < len(pairs), materialize_grads=True)
         for (module, h, _), delta in zip(calls, deltas):
             if isinstance(module, nn.Linear) and delta.dim() == 2:
                 s = delta.abs() if power == 1 else delta.square()
@@ -269,7 +267,8 @@ def _by_func(
     weights = {name: p.detach() for name, p in theta}
 
     def along(weights: dict[str, Tensor], x1: Tensor, v1: Tensor) -> Tensor:
-        return (functional_call(net, weights, (x1[None],))[0] * v1).sum()
+        f1: Tensor = functional_call(net, weights, (x1[None],))[0]
+        return (f1 * v1).sum()
 
     pairs = cotangents(_masked(net(x).detach(), mask), y)
     sums = total.dict()
@@ -304,7 +303,9 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
     was = net.training
     net.eval()
     for chunk in examples.all(ROWS):
-        batch = Batch(chunk.x.to(total.device), chunk.y.to(total.device), edge.mask if chunk.mask is None else chunk.mask)
+        batch = Batch(
+            chunk.x.to(total.device), chunk.y.to(total.device), edge.mask if chunk.mask is None else chunk.mask
+        )
 
         def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
             return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)

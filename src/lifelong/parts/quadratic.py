@@ -17,7 +17,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from ..method import IndexMap, Step
+from ..growth import IndexMap
+from ..method import Step
 from ..vector import Vector
 
 __all__ = ["Quadratic"]

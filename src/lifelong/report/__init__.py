@@ -1,7 +1,7 @@
 """Pictures and pages, made from the files of a run directory alone and so at any time anew."""
 
-# from lifelong.report.page import compare, write
-from lifelong.report.results import COSTS, MEASURES, Results, merge, read
-from lifelong.report.table import as_text
+from .page import compare, write
+from .results import COSTS, MEASURES, Results, merge, read
+from .table import as_text
 
 __all__ = ["COSTS", "MEASURES", "Results", "as_text", "compare", "merge", "read", "write"]

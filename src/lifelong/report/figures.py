@@ -20,15 +20,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from lifelong.matrix import Interval, RMatrix, interval
-from lifelong.report.results import REFERENCES, Results
-from lifelong.report.table import amount
+from ..matrix import Interval, RMatrix, interval
+from .results import REFERENCES, Results
+from .table import amount
 
 __all__ = ["bars", "colours", "compare", "costs", "curves", "drawing", "heat", "new", "png", "svg"]
 
 # Text and lines; `svg` makes them follow the reader's light or dark scheme.
 INK, SOFT, GRID, PAPER = "#1b1b1b", "#6e6e6e", "#dadada", "#fefefe"
 _DARK = {INK: "#ebebeb", SOFT: "#a6a6a6", GRID: "#3c4046", PAPER: "#16181b"}
+_DARK |= {"#0072b2": "#4aa3df", "#8f6bc2": "#ab8ddb", "#a0522d": "#cc8560"}  # too dark on dark
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8F6BC2", "#A0522D")
 _FIXED = {"finetune": SOFT, "joint": INK, "joint_once": INK, "independent": INK}
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
@@ -85,10 +86,7 @@ def svg(figure: Figure) -> str:
         text = text.replace(colour, f"var(--c{i})")
         light.append(f"--c{i}:{colour}")
         dark.append(f"--c{i}:{other}")
-    style = (
-        f"<style>:root{{{';'.join(light)}}}"
-        f"@media(prefers-color-scheme:dark){{:root{{{';'.join(dark)}}}}}</style>"
-    )
+    style = f"<style>:root{{{';'.join(light)}}}@media(prefers-color-scheme:dark){{:root{{{';'.join(dark)}}}}}</style>"
     return text.replace("<defs>", f"{style}<defs>", 1)
 
 
@@ -104,15 +102,10 @@ def colours(methods: Sequence[str]) -> dict[str, tuple[str, Any]]:
     """A colour and a line style for each method: grey for fine-tuning, ink for references."""
     free = [m for m in methods if m not in _FIXED]
     found: dict[str, tuple[str, Any]] = {
-        m: (_PALETTE[i % len(_PALETTE)], _DASHES[i // len(_PALETTE) % len(_DASHES)])
-        for i, m in enumerate(free)
+        m: (_PALETTE[i % len(_PALETTE)], _DASHES[i // len(_PALETTE) % len(_DASHES)]) for i, m in enumerate(free)
     }
     ink = [m for m in methods if m in REFERENCES]
-    return found | {
-        m: (_FIXED[m], _DASHES[ink.index(m) + 1 if m in ink[:2] else 0])
-        for m in methods
-        if m in _FIXED
-    }
+    return found | {m: (_FIXED[m], _DASHES[ink.index(m) + 1 if m in ink[:2] else 0]) for m in methods if m in _FIXED}
 
 
 def heat(R: RMatrix, names: Sequence[str]) -> Figure:
@@ -128,14 +121,14 @@ def heat(R: RMatrix, names: Sequence[str]) -> Figure:
         image = ax.imshow(np.ma.masked_invalid(R.R), cmap="cividis", vmin=0, vmax=1, aspect="auto")
         if few:
             for (i, j), value in np.ndenumerate(R.R):
-                if not math.isnan(value):
-                    paint = image.to_rgba(value)
-                    ink = "#000000" if _luminance(paint) > 0.4 else "#ffffff"
-                    ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
-            for j in range(T):
-                ax.add_patch(
-                    Rectangle((j - 0.46, j + 0.54), 0.92, 0.92, fill=False, ec="#ffffff", lw=1.4)
-                )
+                if math.isnan(value):
+                    continue
+                dark = _luminance(image.to_rgba(np.array(value))) < 0.18
+                ink = "#ffffff" if dark else "#000000"
+                ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
+                if i == j + 1:
+                    frame = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, ec=ink, lw=1.3)
+                    ax.add_patch(frame)
             ax.set_xticks(range(T), shown, rotation=40, ha="right", rotation_mode="anchor")
             ax.set_yticks(range(T + 1), ["untrained", *shown])
         else:
@@ -269,8 +262,8 @@ def costs(results: Results) -> Figure:
 
 
 def compare(results: Results) -> Figure:
-    """ACC, BWT and FWT of each method with 95% intervals and every seed; below, the differences from
-    the first method, paired seed by seed."""
+    """ACC, BWT and FWT of each method with 95% intervals and every seed; below, the differences
+    from the first method, paired seed by seed."""
     what = {
         "acc": "ACC, accuracy at the end",
         "bwt": "BWT, backward transfer",
@@ -362,9 +355,7 @@ def _over_stream(ax: Axes, T: int) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _label_ends(
-    ax: Axes, T: int, ends: dict[str, float], style: dict[str, tuple[str, Any]]
-) -> None:
+def _label_ends(ax: Axes, T: int, ends: dict[str, float], style: dict[str, tuple[str, Any]]) -> None:
     """Names the lines where they end, moved apart where they end close together."""
     known = {m: y for m, y in ends.items() if not math.isnan(y)}
     for (method, y), place in zip(known.items(), _spread(list(known.values()), 0.11)):

@@ -4,8 +4,8 @@ The file is in long form, one number a row, for all methods and seeds of a run::
 
     stream,scenario,method,seed,after,on,metric,value,n,seconds
 
-With `on` it is a cell of R: the accuracy on task `on` (1..T) after `after` tasks (0..T). Without, it
-is a measure or a cost of the method: of one task, or (``after`` = T) of the whole run.
+With `on` it is a cell of R: the accuracy on task `on` (1..T) after `after` tasks (0..T). Without,
+it is a measure or a cost of the method: of one task, or (``after`` = T) of the whole run.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from lifelong.errors import RunError, nearest
-from lifelong.matrix import Interval, RMatrix, interval, paired
+from ..errors import RunError, nearest
+from ..matrix import Interval, RMatrix, interval, paired
 
 __all__ = ["COSTS", "HEADER", "MEASURES", "REFERENCES", "Results", "load", "merge", "read"]
 
@@ -45,6 +45,7 @@ COSTS = {
     "examples_forward": "examples forward",
     "examples_backward": "examples backward",
 }
+_SUMS = ("train_seconds", "examples_forward", "examples_backward")  # they stand task by task
 # They train on all data at once, or keep a network for each task: others are held to them.
 REFERENCES = ("joint", "joint_once", "independent")
 
@@ -84,9 +85,7 @@ class Results:
     def matrix(self, method: str, seed: int) -> RMatrix:
         """R of one seed."""
         if seed not in self._seeds(method):
-            raise RunError(
-                f"{method!r} was not run with seed {seed}; its seeds: {self.seeds[method]}"
-            )
+            raise RunError(f"{method!r} was not run with seed {seed}; its seeds: {self.seeds[method]}")
         return self.cells[method, seed]
 
     def stack(self, method: str) -> NDArray[np.float64]:
@@ -116,16 +115,14 @@ class Results:
     def _seeds(self, method: str) -> tuple[int, ...]:
         if method not in self.seeds:
             known = ", ".join(self.methods)
-            raise RunError(
-                f"no method {method!r} in this run{nearest(method, self.methods)}: {known}"
-            )
+            raise RunError(f"no method {method!r} in this run{nearest(method, self.methods)}: {known}")
         return self.seeds[method]
 
     def _of(self, method: str, seed: int, metric: str) -> float:
         found = self.values.get((method, seed, metric), {})
-        if metric == "train_seconds":
-            return math.fsum(found.values()) if found else float("nan")
         value = found.get(self.T, float("nan"))
+        if metric in _SUMS:
+            return math.fsum(found.values()) if self.T in found else float("nan")
         if not math.isnan(value) or metric not in MEASURES:
             return value
         R = self.cells[method, seed]
@@ -165,9 +162,7 @@ def load(directory: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise RunError(
-            f"{path} cannot be read as JSON ({error}): restore it, or remove it"
-        ) from error
+        raise RunError(f"{path} cannot be read as JSON ({error}): restore it, or remove it") from error
     if not isinstance(found, dict):
         raise RunError(f"{path}: expected a JSON object, got a {type(found).__name__}: restore it")
     return found
@@ -187,18 +182,14 @@ def merge(results: Sequence[Results]) -> Results:
                     f"got {a!r} and {b!r}; compare runs of one stream and scenario"
                 )
     count = Counter(m for r in results for m in r.methods)
-    renamed = [
-        {m: f"{r.name}/{m}" if count[m] > 1 else m for m in r.methods} for r in _told_apart(results)
-    ]
-    name = " and ".join(r.name for r in results)
+    renamed = [{m: f"{r.name}/{m}" if count[m] > 1 else m for m in r.methods} for r in _told_apart(results)]
+    name = ", ".join(r.name for r in results)
     return replace(
         first,
         name=name,
         seeds={n[m]: s for r, n in zip(results, renamed) for m, s in r.seeds.items()},
         cells={(n[m], s): R for r, n in zip(results, renamed) for (m, s), R in r.cells.items()},
-        values={
-            (n[m], s, k): v for r, n in zip(results, renamed) for (m, s, k), v in r.values.items()
-        },
+        values={(n[m], s, k): v for r, n in zip(results, renamed) for (m, s, k), v in r.values.items()},
     )
 
 
@@ -251,9 +242,7 @@ def _parsed(path: Path, rows: list[list[str]], names: Any) -> Results:
             raise wrong(f"{metric} of {method}, seed {seed}, stands twice ({old:g} and {value:g})")
     tasks = tuple(str(name) for name in names) or tuple(f"task {i + 1}" for i in range(T))
     if len(tasks) < T:
-        raise RunError(
-            f"{path} holds {T} tasks, and summary.json beside it names {len(tasks)}: {_AGAIN}"
-        )
+        raise RunError(f"{path} holds {T} tasks, and summary.json beside it names {len(tasks)}: {_AGAIN}")
     cells = {}
     for key, found in accuracy.items():
         R = np.full((len(tasks) + 1, len(tasks)), np.nan)

@@ -1,14 +1,14 @@
 """Why a guard for each weight: two tasks, two weights, and everything that happens to them drawn.
 
 The model has two weights and nothing else, p(y=1 | x) = σ(w₁x₁ + w₂x₂), so its error surfaces are
-no sketches. Task 1's inputs vary along x₁: it fixes w₁ and hardly cares about w₂. Task 2's lie along
-x₁ = x₂: it asks w₁ + w₂ to be small, whichever of the two gives way. From task 1's optimum θ*
+no sketches. Task 1's inputs vary along x₁: it fixes w₁ and hardly cares about w₂. Task 2's lie
+along x₁ = x₂: it asks w₁ + w₂ to be small, whichever of the two gives way. From task 1's optimum θ*
 full-batch gradient descent goes down
 
     L₂(θ) + Σ_i b_i (θ_i − θ*_i)²
 
 with guards b = 0, b = λ (L2), or b_i = λ/2 F_i (EWC, Kirkpatrick et al. 2017, arXiv 1612.00796,
-equation 3), F being the diagonal Fisher information of task 1 at θ*, here exact: mean of p(1 − p)x².
+equation 3), F being the diagonal Fisher information of task 1 at θ*, exact: mean of p(1 − p)x².
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class Task(NamedTuple):
     def loss(self, w: Tensor) -> Tensor:
         """Mean negative log-likelihood at the weights `w` ``[..., 2]``, ``[...]``."""
         logits = w @ self.x.T
-        return F.binary_cross_entropy_with_logits(
-            logits, self.y.expand_as(logits), reduction="none"
-        ).mean(-1)
+        return F.binary_cross_entropy_with_logits(logits, self.y.expand_as(logits), reduction="none").mean(-1)
 
     def gradient(self, w: Tensor) -> Tensor:
         """Of the loss at `w` ``[2]``."""
@@ -118,7 +116,7 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
     """Both tasks' error surfaces over (w₁, w₂) with the three paths, and the numbers of `caption`:
     for each path ``NAME/loss_1``, ``NAME/loss_2``, ``NAME/b_1``, ``NAME/b_2``; ``start/...`` at θ*.
     """
-    from lifelong.report.figures import INK, PAPER, SOFT, drawing, new
+    from .figures import INK, PAPER, SOFT, drawing, new
 
     first, second = tasks()
     start, ways = paths(first, second)
@@ -129,14 +127,12 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
 
     low = torch.stack([way.w.min(0).values for way in ways]).min(0).values - 0.9
     high = torch.stack([way.w.max(0).values for way in ways]).max(0).values + 0.9
-    w1, w2 = (
-        torch.linspace(float(low[i]), float(high[i]), 81, dtype=torch.float64) for i in (0, 1)
-    )
+    w1, w2 = (torch.linspace(float(low[i]), float(high[i]), 81, dtype=torch.float64) for i in (0, 1))
     plane = torch.stack(torch.meshgrid(w1, w2, indexing="xy"), -1)
     areas = ((first, "#E69F00", "task 1"), (second, "#56B4E9", "task 2"))
     colours = {"no constraint": "#CC79A7", "L2": "#0072B2", "EWC": "#009E73"}
     with drawing():
-        figure = new(8.8, 5.2, hspace=0.1, wspace=0.04)
+        figure = new(8.0, 5.2, hspace=0.1, wspace=0.04)
         grid = figure.add_gridspec(3, 2, width_ratios=[2, 1])
         ax = figure.add_subplot(grid[:, 0])
         for task, colour, _ in areas:
@@ -154,9 +150,7 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
             _say(ax, way.name, way.w[-1], offset, colours[way.name])
         ax.plot(*start.tolist(), "*", color=INK, ms=15, mec=PAPER, zorder=5)
         _say(ax, "θ*, task 1 learnt", start, (-8, 8), INK)
-        for (_, colour, name), (x, y), ha in zip(
-            areas, [(0.97, 0.96), (0.03, 0.04)], ["right", "left"]
-        ):
+        for (_, colour, name), (x, y), ha in zip(areas, [(0.97, 0.96), (0.03, 0.04)], ["right", "left"]):
             box = {"boxstyle": "round", "fc": colour, "ec": "none", "alpha": 0.35}
             said = f"low error on {name}"
             ax.text(x, y, said, ha=ha, va="center", bbox=box, transform=ax.transAxes)
@@ -192,8 +186,8 @@ def caption(numbers: Mapping[str, float]) -> str:
         joined = "and" if (keeps == "keeps") == (learns == "learns") else "but"
         start = name[0].upper() + name[1:]
         said.append(f"{start} {keeps} task 1 ({one:.2f}) {joined} {learns} task 2 ({two:.2f}).")
+    ratio = numbers["EWC/b_1"] / numbers["EWC/b_2"]
     said.append(
-        f"EWC guards w₁ {numbers['EWC/b_1'] / numbers['EWC/b_2']:.0f} times as strongly as w₂, because "
-        "task 1 hardly depends on w₂; L2 guards both alike."
+        f"EWC guards w₁ {ratio:.0f} times as strongly as w₂, because task 1 hardly depends on w₂; L2 guards both alike."
     )
     return " ".join(said)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from lifelong.matrix import Interval
-from lifelong.report.results import MEASURES, Results
+from ..matrix import Interval
+from .results import MEASURES, Results
 
-__all__ = ["amount", "as_text", "differences", "number"]
+__all__ = ["amount", "as_text", "differences", "number", "rows"]
 
 UNDEFINED = "undefined"
 _SIGNED = {"bwt", "fwt", "forgetting", "intransigence"}
@@ -84,6 +84,5 @@ def _aligned(table: list[tuple[str, dict[str, str], int]]) -> str:
     lines += [[name, *cells.values(), str(n)] for name, cells, n in table]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))])
-        for line in lines
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines
     )

@@ -1,0 +1,127 @@
+"""The command line as its users meet it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lifelong.cli import main
+from lifelong.config import Config
+
+SMALL = [
+    *("run", "--stream", "split", "--stream.source", "digits", "--stream.tasks", "2", "--net.hidden", "16"),
+    *("--epochs", "1", "--threads", "1"),
+]
+
+
+def test_a_run_directory_holds_what_the_contract_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL, "--method", "finetune,joint,ewc", "--ewc.strength", "5", "--seeds", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "ewc" in said.out
+    assert "shipped" in said.err  # the source of the data is printed
+    names = {p.name for p in out.iterdir()}
+    assert {"config.yaml", "manifest.json", "results.csv", "summary.json", "events.jsonl", "checkpoint", "report.html"} <= names
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["stream", "scenario", "method", "seed", "after", "on", "metric", "value", "n", "seconds"]
+    cells = [r for r in rows if r["metric"] == "accuracy"]
+    assert len(cells) == 3 * 2 * 3 * 2
+    assert all(r["value"] == "nan" for r in cells if r["after"] == "0")  # class scenario: no class seen yet
+    assert all(r["value"] == "0.0" for r in cells if r["after"] == "1" and r["on"] == "2")
+    assert all(0 <= float(r["value"]) <= 1 and int(r["n"]) > 0 for r in cells if r["after"] != "0")
+    last = {r["metric"]: r for r in rows if r["method"] == "ewc" and r["seed"] == "1" and r["after"] == "2" and not r["on"]}
+    wanted = "acc bwt fwt forgetting intransigence learning_accuracy worst_case parameters memory_bytes train_seconds".split()
+    assert set(wanted) <= set(last)
+    assert last["fwt"]["value"] == "nan"
+    assert float(last["intransigence"]["value"]) == float(last["intransigence"]["value"])  # joint was run with it
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["methods"]["ewc"]["acc"]["n"] == 2
+    ewc = [float(r["value"]) for r in rows if r["metric"] == "acc" and r["method"] == "ewc"]
+    assert summary["methods"]["ewc"]["acc"]["mean"] == pytest.approx(sum(ewc) / 2)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seeds"] == [0, 1]
+    assert "shipped" in manifest["source"]
+    assert {"torch", "python", "lifelong"} <= set(manifest["versions"])
+    assert (out / "checkpoint" / "ewc" / "1").is_dir()
+    assert main([*SMALL, "--out", str(out)]) == 1  # refused: it is there already
+    assert "resume" in capsys.readouterr().err
+    page = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert len((out / "report.html").read_text()) > len(page) / 2
+    capsys.readouterr()
+    assert main(["compare", str(out), str(out)]) in (0, 1, 2)
+
+
+def test_configuration_files_say_what_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*SMALL, "--method", "ewc+l2", "--ewc.strength", "3", "--l2.strength", "0.5", "--seeds", "4,9"]
+    assert main([*flags, "--print_config"]) == 0
+    text = capsys.readouterr().out
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    by_file, by_flags = Config.load(path), Config.from_keys(Config.flatten(yaml.safe_load(text)))
+    assert by_file == by_flags
+    assert by_file.seeds == (4, 9)
+    assert by_file.method_options["l2"] == {"strength": 0.5}
+    assert main(["run", "--config", str(path), "--ewc.strength", "7", "--print_config"]) == 0
+    again = yaml.safe_load(capsys.readouterr().out)
+    assert again["ewc"]["strength"] == 7.0
+    assert again["net"]["hidden"] == [16]
+    path.write_text("stream: {name: split}\nmethod: {name: ewc, strength: 2}\nseeds: 3\n")
+    loaded = Config.load(path)
+    assert (loaded.methods, loaded.method_options["ewc"], loaded.seeds) == (("ewc",), {"strength": 2.0}, (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "ecw"], "did you mean 'ewc'?"),
+        (["--stream", "permutted"], "did you mean 'permuted'?"),
+        (["--method", "ewc", "--method.strenght", "1"], "did you mean '--method.strength'?"),
+        (["--method", "ewc", "--ewc.strength", "much"], "expected a number"),
+        (["--method", "ewc", "--ewc.importance", "exct"], "exact|sampled|argmax|empirical|hessian"),
+        (["--method", "ewc", "--ewc.strength", "-1"], "expected 0 or more"),
+        (["--method", "ewc,l2", "--method.strength", "1"], "unrecognized"),
+        (["--method", "independent", "--stream", "permuted"], "oracle true"),
+        (["--seeds", "0"], "5 means 0 to 4"),
+        (["--epochs", "0"], "at least 1"),
+        (["--scenario", "tasks"], "task|domain|class"),
+        (["--device", "warp"], "'cpu' always can"),
+        (["--config", "nowhere.yaml"], "cannot read the configuration"),
+        (["--precision", "float31"], "expected one of float32"),
+    ],
+)
+def test_usage_errors(flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(["run", *flags, "--out", str(tmp_path / "out")])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_training_that_breaks_down_is_a_failure_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main([*SMALL, "--lr", "1e30", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "lower the learning rate" in said
+    assert "failed" in (out / "events.jsonl").read_text()
+
+
+def test_no_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("resume", "report"):
+        assert main([command, str(tmp_path)]) == 1
+        assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind, name in (("methods", "ewc"), ("streams", "permuted"), ("nets", "mlp")):
+        assert main([kind]) == 0
+        assert name in capsys.readouterr().out
+        assert main([kind, "--json"]) == 0
+        assert name in {e["name"] for e in json.loads(capsys.readouterr().out)}
