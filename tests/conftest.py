@@ -15,9 +15,7 @@ from hypothesis import settings
 ROOT = Path(__file__).parents[1]
 LAY_OUT = ROOT.parent / "shared" / "tools" / "lay_out_data.py"
 
-torch.set_num_threads(
-    1
-)  # the networks here are too small for two, and results depend on the number
+torch.set_num_threads(1)  # the networks here are too small for two, and results depend on the number
 settings.register_profile("lifelong", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("lifelong")
 

@@ -72,10 +72,7 @@ def test_documentation_builds_and_holds_every_public_name(tmp_path: Path) -> Non
         str(html),
     )
     inventory = (html / "objects.inv").read_bytes().split(b"\n", 4)[4]
-    names = {
-        line.split(" ")[0].split(".")[-1]
-        for line in zlib.decompress(inventory).decode().splitlines()
-    }
+    names = {line.split(" ")[0].split(".")[-1] for line in zlib.decompress(inventory).decode().splitlines()}
     assert not set(lifelong.__all__) - names
 
 
@@ -91,20 +88,12 @@ def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
     [sdist], [wheel] = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
 
     package = ROOT / "src" / "lifelong"
-    files = {
-        str(f.relative_to(ROOT / "src"))
-        for f in package.rglob("*")
-        if f.is_file() and f.suffix != ".pyc"
-    }
+    files = {str(f.relative_to(ROOT / "src")) for f in package.rglob("*") if f.is_file() and f.suffix != ".pyc"}
     assert any(f.endswith(".npz") for f in files)
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
         archive.extractall(tmp_path / "wheel")
-    notices = {
-        f
-        for f in packed
-        if f.endswith((".dist-info/licenses/LICENSE", ".dist-info/licenses/NOTICE"))
-    }
+    notices = {f for f in packed if f.endswith((".dist-info/licenses/LICENSE", ".dist-info/licenses/NOTICE"))}
     assert len(notices) == 2
     assert {f for f in packed if ".dist-info/" not in f} == files
 
@@ -120,9 +109,7 @@ def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
         "docs",
     ):
         assert (unpacked / name).exists(), name
-    assert {
-        str(f.relative_to(unpacked / "src")) for f in (unpacked / "src").rglob("*") if f.is_file()
-    } == files
+    assert {str(f.relative_to(unpacked / "src")) for f in (unpacked / "src").rglob("*") if f.is_file()} == files
 
     unzipped = str(tmp_path / "wheel")
     code = f"""
@@ -168,9 +155,7 @@ except SystemExit as exit:
 print(*sys.modules, file=sys.stderr)
 sys.exit(code)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert not HEAVY & set(done.stderr.split())
@@ -200,9 +185,7 @@ def test_nothing_runs_code_from_files(source: Path) -> None:
                 assert module.split(".")[0] not in unsafe, where
             case ast.Call(func=ast.Name(id="eval" | "exec" | "compile")):
                 pytest.fail(f"{where}: runs text as code")
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=owner), attr=called), keywords=keywords
-            ):
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=called), keywords=keywords):
                 assert (owner, called) not in {
                     ("torch", "load"),
                     ("torch", "save"),

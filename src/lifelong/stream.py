@@ -122,8 +122,8 @@ class Tensors(Examples):
         return Tensors(x if self.transform is None else self.transform(x), self.labels, mask=self.mask)
 
     def to(self, device: torch.device) -> Tensors:
-        rows = None if self.rows is None else self.rows.to(device)
-        return replace(self, x=self.x.to(device), y=self.y.to(device), rows=rows)
+        rows, mask = (None if t is None else t.to(device) for t in (self.rows, self.mask))
+        return replace(self, x=self.x.to(device), y=self.y.to(device), rows=rows, mask=mask)
 
 
 @final
@@ -150,7 +150,9 @@ class Lazy(Examples):
             batch_size=rows,
             sampler=own.tolist(),
             num_workers=self.workers,
-            generator=torch.Generator(),  # its own, so that iterating draws nothing from torch's
+            # its own, so that iterating draws nothing from torch's; another one for another order, so that what the
+            # workers draw (augmentation) is not the same in every epoch
+            generator=generator(0, f"workers/{own[:16].tolist()}"),
         )
         start = 0
         for x in loader:
@@ -172,17 +174,19 @@ class Lazy(Examples):
 
 @final
 class Joined(Examples):
-    """The examples of several sets as one."""
+    """The examples of several sets as one; `rows` picks some of them."""
 
-    def __init__(self, parts: Sequence[Examples]) -> None:
+    def __init__(self, parts: Sequence[Examples], rows: Tensor | None = None) -> None:
         self.parts = tuple(parts)
+        self.rows = rows
         self._ends = torch.tensor([len(p) for p in parts]).cumsum(0)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self._ends[-1]) if self.rows is None else len(self.rows)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
-        for index in order.cpu().split(rows):
+        own = order.cpu() if self.rows is None else self.rows[order.cpu()]
+        for index in own.split(rows):
             owner = torch.searchsorted(self._ends, index, right=True)
             found: list[tuple[Tensor, Chunk]] = []
             for p in owner.unique().tolist():
@@ -192,18 +196,15 @@ class Joined(Examples):
             back = torch.cat([where for where, _ in found]).argsort()
             x, y = torch.cat([c.x for _, c in found]), torch.cat([c.y for _, c in found])
             mask = None
-            if all(c.mask is not None for _, c in found):
-                masks = [c.mask.expand(len(c.y), -1) for _, c in found if c.mask is not None]
-                mask = torch.cat(masks)[back.to(x.device)]
+            if not all(c.mask is None for _, c in found):
+                outputs = max(c.mask.shape[-1] for _, c in found if c.mask is not None)
+                every = torch.ones(outputs, dtype=torch.bool)  # no mask: all compete
+                masks = [(every if c.mask is None else c.mask).to(x.device) for _, c in found]
+                mask = torch.cat([m.expand(len(c.y), -1) for m, (_, c) in zip(masks, found)])[back.to(x.device)]
             yield Chunk(x[back.to(x.device)], y[back.to(x.device)], mask)
 
-    def subset(self, index: Tensor) -> Examples:
-        owner = torch.searchsorted(self._ends, index, right=True)
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), self._ends[:-1]])
-        kept = [
-            part.subset(index[owner == p] - starts[p]) for p, part in enumerate(self.parts) if bool((owner == p).any())
-        ]
-        return Joined(kept)
+    def subset(self, index: Tensor) -> Joined:
+        return Joined(self.parts, index if self.rows is None else self.rows[index])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -211,7 +212,8 @@ class Joined(Examples):
 
     @property
     def labels(self) -> Tensor:
-        return torch.cat([p.labels for p in self.parts])
+        labels = torch.cat([p.labels for p in self.parts])
+        return labels if self.rows is None else labels[self.rows]
 
 
 class _Inputs(Dataset[Any]):
@@ -242,7 +244,7 @@ class Cache:
 
     def __call__(self, examples: Examples) -> Examples:
         if isinstance(examples, Joined):
-            return Joined([self(part) for part in examples.parts])
+            return Joined([self(part) for part in examples.parts], examples.rows)
         if not isinstance(examples, Tensors):
             return examples
         here = examples.x.device.type == self.device.type
@@ -250,21 +252,28 @@ class Cache:
             return examples
         key = id(examples)
         if key not in self._held:
-            # an estimate is enough to refuse: transforms keep the number of elements
-            size = len(examples) * examples.x[:1].numel() * examples.x.element_size()
+            # known before the work is done: transforms keep the number of elements
+            size = len(examples) * (examples.x[:1].numel() * examples.x.element_size() + examples.y.element_size())
             if size > self.budget:
                 return examples
+            self._make_room(size)
             prepared = examples.prepared.to(self.device)
+            size = _nbytes(prepared)
+            if size > self.budget:  # a transform that enlarges
+                return prepared
+            self._make_room(size)
             self._held[key] = (examples, prepared)
-            self._bytes += _nbytes(prepared)
-            while self._bytes > self.budget and len(self._held) > 1:
-                self._bytes -= _nbytes(self._held.popitem(last=False)[1][1])
+            self._bytes += size
         self._held.move_to_end(key)
         return self._held[key][1]
 
+    def _make_room(self, size: int) -> None:
+        while self._bytes + size > self.budget:
+            self._bytes -= _nbytes(self._held.popitem(last=False)[1][1])
+
 
 def _nbytes(examples: Tensors) -> int:
-    return examples.x.numel() * examples.x.element_size()
+    return sum(t.numel() * t.element_size() for t in (examples.x, examples.y))
 
 
 @final
@@ -311,7 +320,7 @@ class Stream:
             if len(task.test) == 0:
                 raise DataError(
                     f"task {task.name!r} has no test examples, so nothing can be measured on it; "
-                    "hold some back: Stream.hold_out(0.1)"
+                    "give it some, or let stream_of(data, test=0.2) hold some back"
                 )
             if task.train.shape != first.train.shape or task.test.shape != first.train.shape:
                 raise DataError(
@@ -342,13 +351,15 @@ class Stream:
     def nbytes(self) -> int:
         """Bytes of inputs and labels held in memory; what tasks share counts once."""
         seen: dict[int, int] = {}
-        for task in self.tasks:
-            for part in (task.train, task.test):
-                if isinstance(part, Tensors):
-                    for tensor in (part.x, part.y, part.rows):
-                        if tensor is not None:
-                            storage = tensor.untyped_storage()
-                            seen[storage.data_ptr()] = storage.nbytes()
+        parts: list[Examples] = [part for task in self.tasks for part in (task.train, task.test)]
+        for part in parts:
+            if isinstance(part, Joined):
+                parts += part.parts  # met later in this very loop
+            if isinstance(part, Tensors):
+                for tensor in (part.x, part.y, part.rows):
+                    if tensor is not None:
+                        storage = tensor.untyped_storage()
+                        seen[storage.data_ptr()] = storage.nbytes()
         return sum(seen.values())
 
     def reorder(self, order: Sequence[int]) -> Stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import io
 import json
 import math
@@ -53,7 +54,7 @@ class Picture:
 @final
 @dataclass(frozen=True)
 class Section:
-    """A headed part of a page."""
+    """A headed part of a page: pictures, and below them tables, a text, or pairs of name and value, as `kind` says."""
 
     id: str
     title: str
@@ -79,9 +80,19 @@ def write(directory: Path | str) -> Path:
     folder = directory / "figures"
     extra = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _KINDS]
 
+    def heats() -> list[Picture]:
+        return [draw(f"heat:{method}") for method in results.methods]
+
+    def figures(name: str | None) -> list[Picture]:
+        wanted = Path(name or "").stem
+        if not name or wanted == "surfaces":  # drawn from its own numbers, whatever file asks for it
+            return [draw("surfaces")] if name else []
+        found = [p for p in extra if wanted == p.stem]
+        return [_file(p) for p in found] or (heats() if name == "heat" else [draw(name)])
+
+    told_with = [(p["text"], figures(p.get("figure"))) for p in paragraphs]
     sections = _body(results, draw)
-    heats = [draw(f"heat:{method}") for method in results.methods]
-    sections.insert(1, Section("matrix", "The matrix R", _R, heats, grid=True))
+    sections.insert(1, Section("matrix", "The matrix R", _R, heats(), grid=True))
     if "surfaces" in {p.stem for p in extra} and "surfaces" not in told:
         sections.append(Section("surfaces", "Error surfaces", pictures=[draw("surfaces")]))
     if rest := [_file(p) for p in extra if p.stem not in {"surfaces", *told}]:
@@ -94,18 +105,11 @@ def write(directory: Path | str) -> Path:
         origin = list(_flat(manifest))
         sections.append(Section("manifest", "Where it comes from", kind="pairs", data=origin))
 
-    def figures(name: str | None) -> list[Picture]:
-        wanted = Path(name or "").stem
-        if not name or wanted == "surfaces":  # drawn from its own numbers, whatever file asks for it
-            return [draw("surfaces")] if name else []
-        found = [p for p in extra if wanted == p.stem]
-        return [_file(p) for p in found] or (heats if name == "heat" else [draw(name)])
-
     page = _page(
         title=str(story.get("title") or f"{results.stream}, {results.scenario} scenario"),
         answer=answer(results),
         subtitle=_subtitle(results),
-        story=[(p["text"], figures(p.get("figure"))) for p in paragraphs],
+        story=told_with,
         sections=sections,
     )
     path = directory / "report.html"
@@ -175,10 +179,12 @@ def _typeset(text: str) -> str:
 def _subtitle(results: Results) -> str:
     seeds = sorted({len(s) for s in results.seeds.values()})
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return (
+    said = (
         f"{results.stream} · {results.scenario} scenario · {results.T} "
         f"task{'s' if results.T != 1 else ''} · {n} seed{'s' if n != '1' else ''} a method"
     )
+    missing = ", ".join(f"{method} (seed {seed})" for method, seed in results.unfinished)
+    return f"{said} · unfinished: {missing}" if missing else said
 
 
 def _body(results: Results, draw: Callable[[str], Picture]) -> list[Section]:
@@ -254,7 +260,7 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             f"a picture in figures/, or one of {', '.join(known)}"
         )
 
-    return draw
+    return functools.cache(draw)
 
 
 def _short(value: float) -> str:

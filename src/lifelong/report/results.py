@@ -61,9 +61,10 @@ class Results:
         name: the run directory's name.
         stream, scenario: what was learnt, and how it was read.
         tasks: the T tasks' names, in order.
-        seeds: each method's seeds; methods and seeds in the order of the file.
+        seeds: each method's finished seeds (where none is finished, all); methods and seeds in the order of the file.
         cells: R of each (method, seed); what is missing or undefined is NaN.
         values: of each (method, seed, metric) the values by `after`.
+        unfinished: each (method, seed) that has not reached the last task.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Results:
     seeds: Mapping[str, tuple[int, ...]]
     cells: Mapping[tuple[str, int], RMatrix]
     values: Mapping[tuple[str, int, str], Mapping[int, float]]
+    unfinished: tuple[tuple[str, int], ...] = ()
     T: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -189,6 +191,7 @@ def merge(results: Sequence[Results]) -> Results:
         name=name,
         seeds={n[m]: s for r, n in zip(results, renamed) for m, s in r.seeds.items()},
         cells={(n[m], s): R for r, n in zip(results, renamed) for (m, s), R in r.cells.items()},
+        unfinished=tuple((n[m], s) for r, n in zip(results, renamed) for m, s in r.unfinished),
         values={(n[m], s, k): v for r, n in zip(results, renamed) for (m, s, k), v in r.values.items()},
     )
 
@@ -252,4 +255,9 @@ def _parsed(path: Path, rows: list[list[str]], names: Any) -> Results:
     seeds: dict[str, tuple[int, ...]] = {}
     for method, seed in accuracy:
         seeds[method] = (*seeds.get(method, ()), seed)
-    return Results(path.resolve().parent.name, stream, scenario, tasks, seeds, cells, values)
+    ended = {key for key, found in accuracy.items() if any(after == len(tasks) for after, _ in found)}
+    for method, all_seeds in seeds.items():
+        seeds[method] = tuple(s for s in all_seeds if (method, s) in ended) or all_seeds
+    unfinished = tuple(key for key in accuracy if key not in ended)
+    name = path.resolve().parent.name
+    return Results(name, stream, scenario, tasks, seeds, cells, values, unfinished)

@@ -12,7 +12,7 @@ __all__ = ["amount", "as_text", "differences", "number", "rows"]
 UNDEFINED = "undefined"
 _SIGNED = {"bwt", "fwt", "forgetting", "intransigence"}
 _UNITS: dict[str, list[tuple[float, str]]] = {
-    "_seconds": [(1, "s"), (60, "min"), (3600, "h")],
+    "_seconds": [(1e-3, "ms"), (1, "s"), (60, "min"), (3600, "h")],
     "_bytes": [(1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")],
     "": [(1, ""), (1e3, "k"), (1e6, "M"), (1e9, "G")],
 }

@@ -1,0 +1,86 @@
+"""Streams made of a data frame: a row is an example, a column says which task it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+from ..stream import Scenario, Stream
+from .labelled import Labelled, fraction_of, labels_of, make_stream
+
+__all__ = ["from_frame"]
+
+
+def from_frame(
+    frame: Any,
+    task: str,
+    label: str,
+    features: Sequence[str] | None = None,
+    scenario: Scenario = "class",
+    *,
+    test: Any = None,
+    seed: int = 0,
+) -> Stream:
+    """A stream of the rows of a data frame: pandas', or another with ``.columns`` whose columns have ``.to_numpy()``.
+
+    Args:
+        frame: the rows; tasks come in the order in which they first appear.
+        task: the column that says which task a row belongs to.
+        label: the column of labels.
+        features: the columns of inputs, all of numbers (they become ``float32``); if nothing is said, all others.
+        scenario: class, task or domain.
+        test: a second frame, whose rows are tested on; or the fraction of each task's rows that is held out for it,
+            drawn at random (0.2 if nothing is said).
+        seed: of the rows held out.
+
+    Raises:
+        DataError: no such column; a feature that is not made of numbers; no rows; a task in only one of two frames;
+            and what `stream_of` raises for labels.
+    """
+    known = list(frame.columns)
+    columns = [c for c in known if c not in (task, label)] if features is None else list(features)
+    train = _tasks(frame, task, label, columns)
+    names = list(train)
+    if test is None or isinstance(test, float | int):
+        stream = make_stream(names, list(train.values()), fraction_of(test), scenario, seed)
+    else:
+        tested = _tasks(test, task, label, columns)
+        alone = [name for name in (*train, *tested) if name not in train or name not in tested]
+        if alone:
+            raise DataError(f"task {alone[0]!r} is in one of the two frames only: give it rows in both")
+        stream = make_stream(names, list(train.values()), [tested[name] for name in names], scenario, seed)
+    return replace(stream, name="frame", source=f"a frame of {len(frame)} rows")
+
+
+def _tasks(frame: Any, task: str, label: str, features: list[str]) -> dict[str, Labelled]:
+    """Each task's rows."""
+    known = list(frame.columns)
+    for column in (task, label, *features):
+        if column not in known:
+            raise DataError(f"no column {column!r}; there are: {', '.join(map(str, known))}")
+    if not features:
+        raise DataError(f"no column is left for the inputs besides {task!r} and {label!r}")
+    if len(frame) == 0:
+        raise DataError("the frame has no rows; a stream needs at least one task")
+    x = np.empty((len(frame), len(features)), np.float32)
+    for i, column in enumerate(features):
+        values = frame[column].to_numpy()
+        if values.dtype.kind not in "biuf":
+            raise DataError(
+                f"column {column!r} holds {values.dtype}, expected numbers: turn it into numbers, or leave it out with "
+                "features=[...]"
+            )
+        x[:, i] = values
+    rows: dict[str, list[int]] = {}
+    for i, name in enumerate(labels_of(frame[task].to_numpy(), f"column {task!r}")):
+        rows.setdefault(str(name), []).append(i)
+    labels = frame[label].to_numpy()
+    return {
+        name: Labelled(torch.from_numpy(x[own]), labels_of(labels[own], f"column {label!r}, task {name!r}"))
+        for name, own in rows.items()
+    }

@@ -1,0 +1,198 @@
+"""Labelled images by name: some come with the package, the others are read from a folder or downloaded once.
+
+======================  ==============================================  ====================
+name                    images                                          where from
+======================  ==============================================  ====================
+``mnist-mini``          first 300 + 100 a class of MNIST, 28×28         with the package
+``fashion-mnist-mini``  first 150 + 50 a class of Fashion-MNIST, 28×28  with the package
+``digits``              1,497 + 300 of UCI optdigits, 8×8               with the package
+``mnist``               60,000 + 10,000, 28×28 (LeCun et al. 1998)      folder or download
+``fashion-mnist``       60,000 + 10,000, 28×28 (arXiv 1708.07747)       folder or download
+======================  ==============================================  ====================
+
+A folder is ``$LIFELONG_DATA/mnist`` or ``$LIFELONG_DATA/fashion-mnist``; it holds the four ``.gz``
+files as they are published. What is not there is looked for among earlier downloads, and then
+downloaded. Every file's MD5 sum is compared before it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, nearest
+
+__all__ = ["SOURCES", "Source", "load"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Labelled images, to make tasks of.
+
+    `train_x` and `test_x` are ``uint8 [N, H, W]``, `train_y` and `test_y` ``int64 [N]`` with labels
+    0..C-1, which `class_names` name. `origin` says where they were read from.
+
+    Raises:
+        DataError: numbers of images and labels differ, or a label has no name.
+    """
+
+    name: str
+    origin: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part, x, y in (
+            ("training", self.train_x, self.train_y),
+            ("test", self.test_x, self.test_y),
+        ):
+            if len(x) != len(y) or len(x) == 0:
+                raise DataError(
+                    f"source {self.name!r} has {len(x)} {part} images and {len(y)} labels: "
+                    "expected as many of one as of the other, and at least one"
+                )
+            low, high = int(y.min()), int(y.max())
+            if low < 0 or high >= len(self.class_names):
+                raise DataError(
+                    f"source {self.name!r} has {part} labels {low}..{high} and names for "
+                    f"{len(self.class_names)} classes: number the classes from 0 and name each"
+                )
+
+
+@final
+@dataclass(frozen=True)
+class _Published:
+    """Four IDX files: images and labels, training and test, with their MD5 sums."""
+
+    address: str
+    sums: dict[str, str]
+    class_names: tuple[str, ...]
+
+
+_DIGITS = tuple(str(d) for d in range(10))
+_CLOTHES = (
+    *("T-shirt", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+_SHIPPED = {"mnist-mini": _DIGITS, "fashion-mnist-mini": _CLOTHES, "digits": _DIGITS}
+_PUBLISHED = {
+    "mnist": _Published(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        {
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+        _DIGITS,
+    ),
+    "fashion-mnist": _Published(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        {
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+        _CLOTHES,
+    ),
+}
+SOURCES = (*_SHIPPED, *_PUBLISHED)  # the names that `load` knows
+
+
+def load(name: str) -> Source:
+    """The labelled images called `name` (one of `SOURCES`).
+
+    Raises:
+        DataError: there is no such name; a file is not there and cannot be downloaded; a file is
+            not what was published.
+    """
+    if name in _SHIPPED:
+        return _shipped(name)
+    if name in _PUBLISHED:
+        return _published(name, _PUBLISHED[name])
+    known = ", ".join(SOURCES)
+    raise DataError(f"no source called {name!r}{nearest(name, SOURCES)}; there are: {known}")
+
+
+def _shipped(name: str) -> Source:
+    asset = files("lifelong") / "assets" / f"{name.replace('-', '_')}.npz"
+    with asset.open("rb") as file, np.load(file) as arrays:
+        if name == "digits":
+            x, y = np.round(arrays["x"] * (255 / 16)).astype(np.uint8), arrays["y"]
+            # this part of optdigits has no division of its own; others wrote the last 300
+            parts = x[:1497], y[:1497], x[1497:], y[1497:]
+        else:
+            parts = tuple(arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+    return _source(name, "shipped with the package", parts, _SHIPPED[name])
+
+
+def _published(name: str, published: _Published) -> Source:
+    found = [_find(name, file, published) for file in published.sums]
+    parts = []
+    for path, _ in found:
+        header = 16 if "idx3" in path.name else 8
+        with gzip.open(path) as content:
+            values = np.frombuffer(bytearray(content.read()), np.uint8, offset=header)
+        parts.append(values.reshape(-1, 28, 28) if "idx3" in path.name else values)
+    origin = " and ".join(dict.fromkeys(where for _, where in found))
+    return _source(name, origin, tuple(parts), published.class_names)
+
+
+def _source(name: str, origin: str, parts: tuple[np.ndarray, ...], class_names: tuple[str, ...]) -> Source:
+    train_x, train_y, test_x, test_y = (torch.from_numpy(part) for part in parts)
+    return Source(name, origin, train_x, train_y.long(), test_x, test_y.long(), class_names)
+
+
+def _find(name: str, file: str, published: _Published) -> tuple[Path, str]:
+    """One published file, and where it was found in words."""
+    given = os.environ.get("LIFELONG_DATA")
+    folder = Path(given).expanduser() / name if given else None
+    if folder is not None and (folder / file).exists():
+        _compare(folder / file, published.sums[file])
+        return folder / file, str(folder)
+
+    import pooch  # here, because it takes a while to import and the package's own data need none
+
+    cache = Path(pooch.os_cache("lifelong")) / name
+    address = published.address + file
+    try:
+        pooch.retrieve(address, f"md5:{published.sums[file]}", fname=file, path=cache)
+    except (OSError, ValueError) as error:  # no connection, no such page; another checksum
+        raise DataError(_missing(name, file, address, folder, cache, error)) from error
+    return cache / file, f"{published.address} (kept in {cache})"
+
+
+def _compare(path: Path, expected: str) -> None:
+    came = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if came != expected:
+        raise DataError(
+            f"{path} is not the file that was published: its MD5 sum is {came}, expected "
+            f"{expected}; remove it, or put the published .gz file there as it is"
+        )
+
+
+def _missing(name: str, file: str, address: str, folder: Path | None, cache: Path, error: Exception) -> str:
+    looked = f"not in {cache}"
+    mend = f"put it into {cache}, or set LIFELONG_DATA to a folder that has it in {name}/"
+    if folder is not None:
+        looked = f"not in {folder} (LIFELONG_DATA) and {looked}"
+        mend = f"put it into {folder}"
+    return (
+        f"{name} needs {file}, which is {looked}, and could not be downloaded from {address} "
+        f"({type(error).__name__}: {error}): {mend}. 'mnist-mini', 'fashion-mnist-mini' and "
+        "'digits' need no download"
+    )
