@@ -9,33 +9,19 @@ data with one seed that is none of the reported.
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import tempfile
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-import torch
-from environment import save
 
-from lifelong import EWC, L2, MLP, Finetune, Joint, Method, Training, fit, interval, paired, permuted
-from lifelong.errors import TrainingError
+from environment import save
+from lifelong import EWC, L2, MLP, Training, choose, interval, paired, permuted
+from lifelong.config import Config
+from lifelong.jobs import execute
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.1, batch_size=128, epochs=1)
-GRIDS = {"l2": (0.0003, 0.001, 0.003, 0.01, 0.03), "ewc": (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)}
-MAKE = {"finetune": lambda s: Finetune(), "joint": lambda s: Joint(), "l2": L2, "ewc": lambda s: EWC(s, implicit=True)}
-
-
-def one(source: str, name: str, strength: float, seed: int, held_out: bool) -> list[list[float]]:
-    """R of one run, as rows."""
-    torch.set_num_threads(1)
-    stream = permuted(source, tasks=10, seed=seed)
-    method: Method = MAKE[name](strength)
-    try:
-        rows: list[list[float]] = fit(
-            method, NET, stream.hold_out(0.1, seed) if held_out else stream, seeds=[seed], training=TRAINING
-        ).matrix().R.tolist()
-    except TrainingError:
-        rows = [[0.0] * 10] * 11
-    return rows
+GRIDS = {"l2": (0.001, 0.01, 0.03, 0.1), "ewc": (10.0, 30.0, 100.0, 300.0, 1000.0)}
 
 
 def main() -> None:
@@ -44,36 +30,39 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--source", default="mnist")
     said = parser.parse_args()
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        tried = {
-            (name, s): pool.submit(one, said.source, name, s, 1000, True) for name, grid in GRIDS.items() for s in grid
+    stream = permuted(said.source, tasks=10, seed=1000)
+    make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
+    chosen = {n: choose(make[n], g, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs) for n, g in GRIDS.items()}
+    print({n: str(c) for n, c in chosen.items()}, flush=True)
+    config = Config.from_keys(
+        {
+            "stream": "permuted",
+            "stream.source": said.source,
+            "method": "finetune,l2,ewc,joint",
+            "seeds": said.seeds,
+            "epochs": TRAINING.epochs,
+            "batch_size": TRAINING.batch_size,
+            "threads": 1,
+            **{f"{n}.strength": c.value for n, c in chosen.items()},
+            **{f"{n}.implicit": True for n in chosen},
         }
-        scores = {key: float(np.mean(found.result()[-1])) for key, found in tried.items()}
-        print(scores, flush=True)
-        chosen = {name: max(grid, key=lambda s: scores[name, s]) for name, grid in GRIDS.items()}
-        runs = {
-            (name, seed): pool.submit(one, said.source, name, chosen.get(name, 0.0), seed, False)
-            for name in MAKE
-            for seed in range(said.seeds)
-        }
-        R = {name: np.array([runs[name, s].result() for s in range(said.seeds)]) for name in MAKE}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run, failed = execute(config, Path(folder) / "run", said.jobs, lambda m: print(m) if m.kind == "done" else None)
+    assert not failed, failed
+    R = {n: np.stack([run.matrix(n, seed).R for seed in run.seeds(n)]) for n in run.methods}
+    acc = {n: r[:, -1].mean(1) for n, r in R.items()}
     save(
         "permuted",
         1,
         training=str(TRAINING),
         net=str(NET),
         seeds=said.seeds,
-        strengths={n: {"value": chosen[n], "grid": g, "scores": [scores[n, s] for s in g]} for n, g in GRIDS.items()},
-        acc={n: interval(r[:, -1].mean(1))._asdict() for n, r in R.items()},
+        strengths={k: c._asdict() for k, c in chosen.items()},
+        acc={n: interval(a)._asdict() for n, a in acc.items()},
         first_task={n: interval(r[:, -1, 0])._asdict() for n, r in R.items()},
-        bwt={
-            n: interval([np.mean(r[s, -1, :-1] - np.diagonal(r[s, 1:])[:-1]) for s in range(said.seeds)])._asdict()
-            for n, r in R.items()
-        },
-        ewc_minus={
-            n: paired(R["ewc"][:, -1].mean(1).tolist(), R[n][:, -1].mean(1).tolist())._asdict()
-            for n in ("finetune", "l2", "joint")
-        },
+        bwt={n: run.summary(n)["bwt"]._asdict() for n in R},
+        ewc_minus={n: paired(acc["ewc"], acc[n])._asdict() for n in ("finetune", "l2", "joint")},
         R={n: r.tolist() for n, r in R.items()},
     )
 

@@ -62,15 +62,19 @@ def lecture(r: dict[str, Any]) -> str:
         + table(["method", "on", "untrained", "after corpus 1", "after corpus 2", "lecture"], rows)
         + "\nThe lecture states neither its noise nor its training, so its numbers stand beside ours without a verdict. "
         "The noise here was fixed beforehand so that a network trained on corpus 1 alone scores about 90%.\n\n"
-        f"Strengths chosen on held-out training data: {strengths}.\n\n"
-        + measured(r, "python benchmarks/lecture.py")
+        f"Strengths chosen on held-out training data: {strengths}.\n\n" + measured(r, "python benchmarks/lecture.py")
     )
 
 
 def permuted(r: dict[str, Any]) -> str:
     rows = [
-        [n, percent(r["acc"][n]), percent(r["first_task"][n]), percent(r["bwt"][n], sign=True),
-         "–" if n not in r["ewc_minus"] else percent(r["ewc_minus"][n], sign=True)]
+        [
+            n,
+            percent(r["acc"][n]),
+            percent(r["first_task"][n]),
+            percent(r["bwt"][n], sign=True),
+            "–" if n not in r["ewc_minus"] else percent(r["ewc_minus"][n], sign=True),
+        ]
         for n in r["acc"]
     ]
     strengths = "; ".join(f"{n} {grid(c)}" for n, c in r["strengths"].items())
@@ -87,7 +91,12 @@ def permuted(r: dict[str, Any]) -> str:
 def transfer(r: dict[str, Any]) -> str:
     rows = [[n, percent(c["old"]), percent(c["new"])] for n, c in r["table"].items()]
     curves = [
-        [*key.split(", "), *[percent(t) for t in c["by_task"]], percent(c["mean_of_tasks_2_to_5"]), f"{c['numbers_stored']:,}"]
+        [
+            *key.split(", "),
+            *[percent(t) for t in c["by_task"]],
+            percent(c["mean_of_tasks_2_to_5"]),
+            f"{c['numbers_stored']:,}",
+        ]
         for key, c in r["curves"].items()
     ]
     return (
@@ -99,7 +108,9 @@ def transfer(r: dict[str, Any]) -> str:
         "### What transfers: learning curves at equal few examples\n\n"
         "Rotated digits, five tasks: accuracy on each task when it had just been learnt, one network for all (EWC) against a "
         "network of its own for each, and the numbers (weights, importances, anchors) that must be stored after task 5.\n\n"
-        + table(["examples a task", "learner", *[f"task {t}" for t in range(1, 6)], "mean of 2–5", "numbers stored"], curves)
+        + table(
+            ["examples a task", "learner", *[f"task {t}" for t in range(1, 6)], "mean of 2–5", "numbers stored"], curves
+        )
         + "\n"
         + measured(r, "python benchmarks/transfer.py")
     )
@@ -152,14 +163,19 @@ def peers(r: dict[str, Any]) -> str:
         "tensors were permuted and scaled beforehand; ours are permuted within the clock.\n\n"
         + table(head, rows)
         + "\nAvalanche's EWC squares gradients of batch means, with a penalty without ½: another quantity, so its accuracy is "
-        "printed and not compared.\n\n"
-        + measured(r, "python benchmarks/peers.py --peer PEER/bin/python")
+        "printed and not compared.\n\n" + measured(r, "python benchmarks/peers.py --peer PEER/bin/python")
     )
 
 
 PAGES = {
-    "results.md": ("# Results\n\nWritten by the scripts in `benchmarks/`.\n\n", {"lecture": lecture, "permuted": permuted, "transfer": transfer}),
-    "benchmarks.md": ("# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run.\n\n", {"overhead": overhead, "peers": peers}),
+    "results.md": (
+        "# Results\n\nWritten by the scripts in `benchmarks/`.\n\n",
+        {"lecture": lecture, "permuted": permuted, "transfer": transfer},
+    ),
+    "benchmarks.md": (
+        "# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run.\n\n",
+        {"overhead": overhead, "peers": peers},
+    ),
 }
 
 

@@ -12,16 +12,31 @@ network, EWC) against a network of its own, at 100, 300 and 1,000 examples a tas
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import numpy as np
 import torch
-from environment import save
 from torch import nn
 
-from lifelong import EWC, MLP, Finetune, Independent, Joint, Learner, Stream, Training, choose, fit, interval, rotated, two_corpora
+from environment import save
+from lifelong import (
+    EWC,
+    MLP,
+    Finetune,
+    Independent,
+    Joint,
+    Learner,
+    Stream,
+    Training,
+    choose,
+    fit,
+    interval,
+    rotated,
+    two_corpora,
+)
 from lifelong.fitting import learner_for
 
-GRID = (1.0, 3.0, 10.0, 30.0, 100.0)
+GRID = (10.0, 100.0, 1000.0, 10000.0)
 FEW = (100, 300, 1000)
 
 
@@ -48,12 +63,16 @@ def main() -> None:
     torch.set_num_threads(said.threads)
     seeds = range(said.seeds)
 
-    net, training = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=5)
-    chosen = choose(EWC, GRID, net, two_corpora(said.source, seed=0), training, seeds=[1000])
+    net, training = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=10)
+    chosen = choose(
+        partial(EWC, implicit=True), GRID, net, two_corpora(said.source, seed=0), training, seeds=[1000, 1001], jobs=2
+    )
     pairs: dict[str, list[tuple[float, float]]] = {"frozen features": []}
-    for name, method in (("fine-tuning", Finetune()), ("EWC", EWC(chosen.value)), ("joint", Joint())):
+    for name, method in (("fine-tuning", Finetune()), ("EWC", EWC(chosen.value, implicit=True)), ("joint", Joint())):
         pairs[name] = [
-            tuple(fit(method, net, two_corpora(said.source, seed=s), seeds=[s], training=training).matrix().R[-1].tolist())
+            tuple(
+                fit(method, net, two_corpora(said.source, seed=s), seeds=[s], training=training).matrix().R[-1].tolist()
+            )
             for s in seeds
         ]
     pairs["frozen features"] = [frozen_features(two_corpora(said.source, seed=s), net, training, s) for s in seeds]
@@ -67,9 +86,20 @@ def main() -> None:
     strengths: dict[str, object] = {}
     for few in FEW:
         online = Training(lr=0.05, batch_size=10, epochs=10)
-        pick = choose(EWC, GRID, small, rotated(said.source, tasks=5, seed=1000, examples=few), online, seeds=[1000])
+        pick = choose(
+            partial(EWC, implicit=True),
+            GRID,
+            small,
+            rotated(said.source, tasks=5, seed=1000, examples=few),
+            online,
+            seeds=[1000, 1001],
+            jobs=2,
+        )
         strengths[str(few)] = pick._asdict()
-        for name, method in (("life-long (EWC)", EWC(pick.value)), ("a network of its own", Independent(oracle=True))):
+        for name, method in (
+            ("life-long (EWC)", EWC(pick.value, implicit=True)),
+            ("a network of its own", Independent(oracle=True)),
+        ):
             R, numbers = [], 0.0
             for s in seeds:
                 stream = rotated(said.source, tasks=5, seed=s, examples=few)

@@ -20,12 +20,22 @@ SMALL = [
 
 def test_a_run_directory_holds_what_the_contract_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    assert main([*SMALL, "--method", "finetune,joint,ewc", "--ewc.strength", "5", "--seeds", "2", "--out", str(out)]) == 0
+    assert (
+        main([*SMALL, "--method", "finetune,joint,ewc", "--ewc.strength", "5", "--seeds", "2", "--out", str(out)]) == 0
+    )
     said = capsys.readouterr()
     assert "ewc" in said.out
     assert "shipped" in said.err  # the source of the data is printed
     names = {p.name for p in out.iterdir()}
-    assert {"config.yaml", "manifest.json", "results.csv", "summary.json", "events.jsonl", "checkpoint", "report.html"} <= names
+    assert {
+        "config.yaml",
+        "manifest.json",
+        "results.csv",
+        "summary.json",
+        "events.jsonl",
+        "checkpoint",
+        "report.html",
+    } <= names
     with open(out / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["stream", "scenario", "method", "seed", "after", "on", "metric", "value", "n", "seconds"]
@@ -34,8 +44,21 @@ def test_a_run_directory_holds_what_the_contract_says(tmp_path: Path, capsys: py
     assert all(r["value"] == "nan" for r in cells if r["after"] == "0")  # class scenario: no class seen yet
     assert all(r["value"] == "0.0" for r in cells if r["after"] == "1" and r["on"] == "2")
     assert all(0 <= float(r["value"]) <= 1 and int(r["n"]) > 0 for r in cells if r["after"] != "0")
-    last = {r["metric"]: r for r in rows if r["method"] == "ewc" and r["seed"] == "1" and r["after"] == "2" and not r["on"]}
-    wanted = "acc bwt fwt forgetting intransigence learning_accuracy worst_case parameters memory_bytes train_seconds".split()
+    last = {
+        r["metric"]: r for r in rows if r["method"] == "ewc" and r["seed"] == "1" and r["after"] == "2" and not r["on"]
+    }
+    wanted = [
+        "acc",
+        "bwt",
+        "fwt",
+        "forgetting",
+        "intransigence",
+        "learning_accuracy",
+        "worst_case",
+        "parameters",
+        "memory_bytes",
+        "train_seconds",
+    ]
     assert set(wanted) <= set(last)
     assert last["fwt"]["value"] == "nan"
     assert float(last["intransigence"]["value"]) == float(last["intransigence"]["value"])  # joint was run with it
@@ -105,7 +128,9 @@ def test_usage_errors(flags: list[str], message: str, tmp_path: Path, capsys: py
     assert message in capsys.readouterr().err
 
 
-def test_training_that_breaks_down_is_a_failure_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_that_breaks_down_is_a_failure_with_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main([*SMALL, "--lr", "1e30", "--out", str(out)]) == 1
     said = capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from .matrix import Interval, interval, paired
 __all__ = ["demo", "story"]
 
 SEEDS = (0, 1, 2, 3, 4)
-GRIDS = {"l2": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1), "ewc": (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)}
+GRIDS = {"l2": (0.01, 0.1, 1.0), "ewc": (10.0, 100.0, 1000.0, 10000.0)}
+JOBS = 2
 
 
 def demo(out: Path) -> int:
@@ -39,10 +41,12 @@ def demo(out: Path) -> int:
     stream = base.build_stream(0)
     print(f"data   {stream.source}\nnet    {base.build_net()}\nout    {out}", file=sys.stderr)
     net, training = base.build_net(), base.build_training()
-    makers: dict[str, Any] = {"l2": lambda s: L2(s), "ewc": lambda s: EWC(s)}
+    makers: dict[str, Any] = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
     chosen: dict[str, Choice] = {}
     for name, grid in GRIDS.items():
-        chosen[name] = choose(makers[name], grid, net, stream, training, seeds=(1000, 1001))
+        chosen[name] = choose(
+            makers[name], grid, net, stream, training, seeds=(1000, 1001, 1002), fraction=0.2, jobs=JOBS
+        )
         print(f"strength of {name} chosen on held-out training data: {chosen[name]}", file=sys.stderr)
     config = Config.from_keys(
         {
@@ -51,11 +55,12 @@ def demo(out: Path) -> int:
             "seeds": list(SEEDS),
             "threads": 1,
             **{f"{name}.strength": choice.value for name, choice in chosen.items()},
+            **{f"{name}.implicit": True for name in chosen},
         }
     )
     try:
         with Progress(len(config.methods) * len(SEEDS), len(stream)) as progress:
-            run, failed = execute(config, out, tell=progress)
+            run, failed = execute(config, out, jobs=JOBS, tell=progress)
     except KeyboardInterrupt:
         print(f"\nstopped. Go on with: lifelong resume {out}", file=sys.stderr)
         return 130

@@ -286,25 +286,28 @@ class Chain(Method):
     def parts(self) -> tuple[Method, ...]:
         return self.members
 
-    def _each(self, slot: str, state: Any) -> list[tuple[int, Method, Any]]:
-        return [(i, m, s) for i, (m, s) in enumerate(zip(self.members, state)) if slot in m.slots]
+    def _pairs(self, state: Any) -> list[tuple[Method, Any]]:
+        return list(zip(self.members, (None,) * len(self.members) if state is None else state))  # None: not begun
+
+    def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
+        return [(m, s) for m, s in self._pairs(state) if slot in m.slots]
 
     def init(self, theta: Vector, spec: Spec) -> Any:
         return tuple(m.init(theta, spec) for m in self.members)
 
     def grow(self, state: Any, net: nn.Module, task: Task) -> list[Growth]:
-        return [op for _, m, s in self._each("grow", state) for op in m.grow(s, net, task)]
+        return [op for m, s in self._each("grow", state) for op in m.grow(s, net, task)]
 
     def begin(self, state: Any, edge: Edge) -> Any:
         return tuple(m.begin(s, edge) for m, s in zip(self.members, state))
 
     def data(self, state: Any, examples: Examples, past: Sequence[Examples]) -> Examples:
-        for _, m, s in self._each("data", state):
+        for m, s in self._each("data", state):
             examples = m.data(s, examples, past)
         return examples
 
     def expand(self, state: Any, edge: Edge, accuracy: float) -> list[Growth]:
-        return [op for _, m, s in self._each("expand", state) for op in m.expand(s, edge, accuracy)]
+        return [op for m, s in self._each("expand", state) for op in m.expand(s, edge, accuracy)]
 
     def resize(self, state: Any, mapping: IndexMap, theta: Vector) -> Any:
         return tuple(m.resize(s, mapping, theta) for m, s in zip(self.members, state))
@@ -313,25 +316,25 @@ class Chain(Method):
         return tuple(m.end(s, edge) for m, s in zip(self.members, state))
 
     def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
-        for _, m, s in self._each("examples", state):
+        for m, s in self._each("examples", state):
             batch = m.examples(s, batch, generator)
         return batch
 
     def criterion(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        [(_, m, s)] = self._each("criterion", state)
+        [(m, s)] = self._each("criterion", state)
         return m.criterion(s, net, batch, output)
 
     def loss(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        terms = [m.loss(s, net, batch, output) for _, m, s in self._each("loss", state)]
+        terms = [m.loss(s, net, batch, output) for m, s in self._each("loss", state)]
         return torch.stack(terms).sum()
 
     def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
-        for _, m, s in self._each("gradient", state):
+        for m, s in self._each("gradient", state):
             grads = m.gradient(s, theta, grads, grad_of)
         return grads
 
     def project(self, state: Any, step: Step) -> None:
-        for _, m, s in self._each("project", state):
+        for m, s in self._each("project", state):
             m.project(s, step)
 
     def track(self, state: Any, step: Step) -> Any:
@@ -343,11 +346,11 @@ class Chain(Method):
         )
 
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
-        [(_, m, s)] = self._each("predict", state)
+        [(m, s)] = self._each("predict", state)
         return m.predict(s, net, x, task)
 
     def parameters(self, state: Any, net: nn.Module) -> int:
-        return max(m.parameters(s, net) for m, s in zip(self.members, state))
+        return max(m.parameters(s, net) for m, s in self._pairs(state))
 
     def check(self, scenario: Scenario) -> None:
         for member in self.members:

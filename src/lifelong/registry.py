@@ -49,7 +49,7 @@ STREAMS: dict[str, Entry] = {
     "two_corpora": Entry(
         "lifelong.streams:two_corpora",
         "the same digits twice, first noisy, then clean",
-        defaults={"net.hidden": (50, 50, 50), "epochs": 10, "batch_size": 32, "lr": 0.1},
+        defaults={"net.hidden": (50, 50, 50), "epochs": 20, "batch_size": 32, "lr": 0.1},
     ),
     "permuted": Entry(
         "lifelong.streams:permuted",

@@ -272,6 +272,14 @@ class Cache:
             self._bytes -= _nbytes(self._held.popitem(last=False)[1][1])
 
 
+def _in_memory(examples: Examples) -> Iterator[Tensors]:
+    if isinstance(examples, Joined):
+        for part in examples.parts:
+            yield from _in_memory(part)
+    elif isinstance(examples, Tensors):
+        yield examples
+
+
 def _nbytes(examples: Tensors) -> int:
     return sum(t.numel() * t.element_size() for t in (examples.x, examples.y))
 
@@ -351,11 +359,8 @@ class Stream:
     def nbytes(self) -> int:
         """Bytes of inputs and labels held in memory; what tasks share counts once."""
         seen: dict[int, int] = {}
-        parts: list[Examples] = [part for task in self.tasks for part in (task.train, task.test)]
-        for part in parts:
-            if isinstance(part, Joined):
-                parts += part.parts  # met later in this very loop
-            if isinstance(part, Tensors):
+        for task in self.tasks:
+            for part in (*_in_memory(task.train), *_in_memory(task.test)):
                 for tensor in (part.x, part.y, part.rows):
                     if tensor is not None:
                         storage = tensor.untyped_storage()
@@ -380,12 +385,13 @@ class Stream:
 
     def hold_out(self, fraction: float = 0.1, seed: int = 0) -> Stream:
         """The stream on which constants are chosen: `fraction` of each task's *training* examples, drawn at random,
-        is held out and takes the place of the test set, which this stream never touches."""
+        is held out and takes the place of the test set, which this stream never touches. Tasks that share their
+        examples hold out the same ones, so that none is learnt in another task's guise."""
         if not 0 < fraction < 1:
             raise DataError(f"fraction {fraction}: expected a number between 0 and 1, both excluded")
         tasks = []
         for task in self.tasks:
-            order = torch.randperm(len(task.train), generator=generator(seed, f"hold out/{task.name}"))
+            order = torch.randperm(len(task.train), generator=generator(seed, "hold out"))
             held = max(1, round(fraction * len(order)))
             if held == len(order):
                 raise DataError(f"task {task.name!r} has {len(order)} training examples: too few to hold any out")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from .errors import TrainingError
 from .fitting import Build, fit
 from .learner import Training
 from .method import Method
@@ -38,23 +41,43 @@ def choose(
     *,
     seeds: Sequence[int] = (1000,),
     fraction: float = 0.1,
-    device: torch.device | str = "cpu",
+    jobs: int = 1,
 ) -> Choice:
     """The value of `grid` whose method scores best on held-out training examples.
 
-    `seeds` should not be those of the runs that the choice is for. A value with which training breaks down scores 0.
-    """
-    from .errors import TrainingError
+    Args:
+        make: a method of a value, such as `EWC` or ``functools.partial(EWC, implicit=True)``.
+        grid: the values.
+        net, stream, training: as `fit` takes them.
+        seeds: of the runs that are compared; they should not be those that the choice is for.
+        fraction: of each task's training examples, held out.
+        jobs: how many processes, each with one thread (what is passed must then be picklable); 1: this one.
 
-    scores = []
-    for value in grid:
-        got = []
-        for seed in seeds:
-            held = stream.hold_out(fraction, seed)
-            try:
-                got.append(fit(make(value), net, held, seeds=[seed], training=training, device=device).matrix().acc)
-            except TrainingError:
-                got.append(0.0)
-        scores.append(float(np.mean(got)))
+    A value with which training breaks down scores 0.
+    """
+    work = [(make, value, net, stream, training, seed, fraction) for value in grid for seed in seeds]
+    if jobs == 1:
+        got = [_score(*w) for w in work]
+    else:
+        with ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            got = list(pool.map(_score, *zip(*work)))
+    scores = np.array(got).reshape(len(grid), len(seeds)).mean(1)
     best = int(np.argmax(scores))
-    return Choice(float(grid[best]), tuple(grid), tuple(scores), tuple(seeds))
+    return Choice(float(grid[best]), tuple(grid), tuple(scores.tolist()), tuple(seeds))
+
+
+def _score(
+    make: Callable[[float], Method],
+    value: float,
+    net: Build,
+    stream: Stream,
+    training: Training,
+    seed: int,
+    fraction: float,
+) -> float:
+    try:
+        return fit(make(value), net, stream.hold_out(fraction, seed), seeds=[seed], training=training).matrix().acc
+    except TrainingError:
+        return 0.0

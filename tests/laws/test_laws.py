@@ -86,6 +86,14 @@ def test_a_chain_of_one_is_the_method(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_chain_answers_before_its_first_task(name: str) -> None:
+    stream = toy_stream("task")
+    alone, chained = toy_learner(method_of(name), stream), toy_learner(chain(method_of(name), L2(0.0)), stream)
+    assert alone.evaluate(stream)[0][0] == chained.evaluate(stream)[0][0]
+    assert (alone.parameters, alone.memory_bytes) == (chained.parameters, chained.memory_bytes)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_neutral_companion_changes_nothing(name: str) -> None:
     method, stream = method_of(name), toy_stream("task")
     both = chain(method, L2(0.0))

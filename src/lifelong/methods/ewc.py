@@ -18,18 +18,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, GradOf, Method, Spec, Step
+from ..method import Edge
 from ..parts.fisher import Kind, fisher
-from ..parts.quadratic import Quadratic
-from ..vector import Vector
+from ..parts.quadratic import Guarded, Quadratic
 
 __all__ = ["EWC"]
 
 
 @final
 @dataclass(frozen=True)
-class EWC(Method):
+class EWC(Guarded):
     """Slows learning on the weights that matter to earlier tasks.
 
     Args:
@@ -62,8 +60,13 @@ class EWC(Method):
         if self.gamma != 1 and not self.online:
             raise MethodError("ewc: gamma belongs to online EWC: set online true, or leave gamma at 1")
 
-    def init(self, theta: Vector, spec: Spec) -> Quadratic:
-        return Quadratic.none(theta)
+    @property
+    def force(self) -> float:
+        return self.strength
+
+    @property
+    def taken_implicitly(self) -> bool:
+        return self.implicit
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         F = fisher(edge, self.importance, self.fisher_examples)
@@ -72,13 +75,3 @@ class EWC(Method):
         if self.online:
             return state.moved(state.A * self.gamma + F, edge.theta)
         return state.plus(F, edge.theta)
-
-    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
-        return grads if self.implicit else state.pull(theta, grads, self.strength)
-
-    def project(self, state: Quadratic, step: Step) -> None:
-        if self.implicit:
-            state.settle(step, self.strength)
-
-    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
-        return state.resize(mapping, theta)

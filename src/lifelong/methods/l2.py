@@ -10,17 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-from ..growth import IndexMap
-from ..method import Edge, GradOf, Method, Spec, Step
-from ..parts.quadratic import Quadratic
-from ..vector import Vector
+from ..method import Edge
+from ..parts.quadratic import Guarded, Quadratic
 
 __all__ = ["L2"]
 
 
 @final
 @dataclass(frozen=True)
-class L2(Method):
+class L2(Guarded):
     """Penalises every move away from the weights after the last task.
 
     Args:
@@ -36,19 +34,14 @@ class L2(Method):
     name: ClassVar[str] = "l2"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
-    def init(self, theta: Vector, spec: Spec) -> Quadratic:
-        return Quadratic.none(theta)
+    @property
+    def force(self) -> float:
+        return 2 * self.strength
+
+    @property
+    def taken_implicitly(self) -> bool:
+        return self.implicit
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         one = edge.theta.ones()
         return state.plus(one, edge.theta) if self.anchors == "each" else state.moved(one, edge.theta)
-
-    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
-        return grads if self.implicit else state.pull(theta, grads, 2 * self.strength)
-
-    def project(self, state: Quadratic, step: Step) -> None:
-        if self.implicit:
-            state.settle(step, 2 * self.strength)
-
-    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
-        return state.resize(mapping, theta)

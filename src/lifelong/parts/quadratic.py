@@ -11,6 +11,7 @@ which no λ can make diverge (a proximal step).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -18,10 +19,10 @@ import torch
 from torch import Tensor
 
 from ..growth import IndexMap
-from ..method import Step
+from ..method import GradOf, Method, Spec, Step
 from ..vector import Vector
 
-__all__ = ["Quadratic"]
+__all__ = ["Guarded", "Quadratic"]
 
 
 @final
@@ -64,3 +65,34 @@ class Quadratic:
 
 def _mean(A: Tensor, A0: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
     return torch.where(A > 0, (A0 * m0 + F * theta) / A.clamp(min=torch.finfo(A.dtype).tiny), theta)
+
+
+@dataclass(frozen=True)
+class Guarded(Method, ABC):
+    """A method whose state is a quadratic: what they share. Each says its importance and its anchor, in `end`."""
+
+    @property
+    @abstractmethod
+    def force(self) -> float:
+        """λ, times the factor that its paper's penalty has beyond ½."""
+
+    @property
+    @abstractmethod
+    def taken_implicitly(self) -> bool:
+        """Whether the penalty is taken after the optimiser's step."""
+
+    @property
+    def slots(self) -> frozenset[str]:
+        return super().slots - {"gradient" if self.taken_implicitly else "project"}
+
+    def init(self, theta: Vector, spec: Spec) -> Quadratic:
+        return Quadratic.none(theta)
+
+    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        return state.pull(theta, grads, self.force)
+
+    def project(self, state: Quadratic, step: Step) -> None:
+        state.settle(step, self.force)
+
+    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
+        return state.resize(mapping, theta)

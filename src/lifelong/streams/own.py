@@ -182,8 +182,8 @@ class _Items(Dataset[Any]):
 def _key(item: Mapping[str, Any], said: Any, usual: tuple[str, ...], what: str, name: str) -> Any:
     found = [key for key in (usual if said is None else (said,)) if key in item]
     if not found:
-        looked = f"any of {', '.join(usual)}" if said is None else repr(said)
-        raise DataError(f"{name}: no {looked} among {', '.join(map(str, item))}: say which it is with {what}=")
+        looked = f"none of {', '.join(usual)}" if said is None else f"no {said!r}"
+        raise DataError(f"{name}: {looked} among {', '.join(map(str, item))}: say which it is with {what}=")
     return found[0]
 
 

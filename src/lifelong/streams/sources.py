@@ -191,8 +191,8 @@ def _missing(name: str, file: str, address: str, folder: Path | None, cache: Pat
     if folder is not None:
         looked = f"not in {folder} (LIFELONG_DATA) and {looked}"
         mend = f"put it into {folder}"
+    what = "what came has another checksum" if isinstance(error, ValueError) else type(error).__name__
     return (
-        f"{name} needs {file}, which is {looked}, and could not be downloaded from {address} "
-        f"({type(error).__name__}: {error}): {mend}. 'mnist-mini', 'fashion-mnist-mini' and "
-        "'digits' need no download"
+        f"{name} needs {file}, which is {looked}, and could not be downloaded from {address} ({what}): {mend}. "
+        "'mnist-mini', 'fashion-mnist-mini' and 'digits' need no download"
     )
