@@ -92,6 +92,15 @@ class Shared(nn.Module):
         return self.b(torch.tanh(self.a(x)))
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.reader, self.out = nn.Embedding(9, 5), nn.GRU(5, 6, batch_first=True), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.reader(self.words(x))[0][:, -1])
+
+
 def images() -> Tensor:
     return torch.randn(11, 2, 6, 6)
 
@@ -122,6 +131,7 @@ CASES = {
     "sequence": (Sequence, lambda: torch.randint(0, 9, (11, 6))),
     "tied": (Tied, lambda: torch.randn(11, 6)),
     "used twice": (Twice, lambda: torch.randn(11, 6)),
+    "recurrent": (Recurrent, lambda: torch.randint(0, 9, (11, 6))),
     "own weight": (Own, lambda: torch.randn(11, 6)),
     "partly frozen": (Shared, lambda: torch.randn(11, 6)),
 }

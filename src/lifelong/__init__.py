@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .learner import Learner, Training
     from .matrix import Interval, RMatrix, interval, paired
     from .method import Method, chain
-    from .methods import EWC, L2, Finetune, Independent, Joint, JointOnce
+    from .methods import EWC, L2, MAS, SI, Finetune, Independent, Joint, JointOnce, RWalk
     from .nets import MLP
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
@@ -28,7 +28,7 @@ _HOME = {
     "learner": ("Learner", "Training"),
     "matrix": ("Interval", "RMatrix", "interval", "paired"),
     "method": ("Method", "chain"),
-    "methods": ("EWC", "L2", "Finetune", "Independent", "Joint", "JointOnce"),
+    "methods": ("EWC", "L2", "MAS", "SI", "Finetune", "Independent", "Joint", "JointOnce", "RWalk"),
     "nets": ("MLP",),
     "guard": ("Guard", "protect"),
     "run": ("Run",),
@@ -41,7 +41,9 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "EWC",
     "L2",
+    "MAS",
     "MLP",
+    "SI",
     "DataError",
     "Finetune",
     "Guard",
@@ -55,6 +57,7 @@ __all__ = [
     "Method",
     "MethodError",
     "RMatrix",
+    "RWalk",
     "Run",
     "RunError",
     "Stream",

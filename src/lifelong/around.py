@@ -30,7 +30,8 @@ class Around:
         slots = method.slots
         self._changes = "gradient" in slots
         self._tracks = "track" in slots
-        self._follows = self._tracks or "project" in slots
+        self._projects = "project" in slots
+        self._follows = self._tracks or self._projects
         self._before: Vector | None = None
         self._grads: Vector | None = None
 
@@ -57,8 +58,9 @@ class Around:
         assert self._before is not None
         assert self._grads is not None
         step = Step(self._before, self.theta, self._grads, rates(self.optimizer, self.theta))
-        self.method.project(state, step)
-        return self.method.track(state, step)
+        if self._projects:
+            self.method.project(state, step)
+        return self.method.track(state, step) if self._tracks else state
 
     def _gradient(self) -> Vector:
         """The gradient that backward left; a weight that had no part in the loss has zero."""

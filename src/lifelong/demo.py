@@ -44,9 +44,7 @@ def demo(out: Path) -> int:
     makers: dict[str, Any] = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
     chosen: dict[str, Choice] = {}
     for name, grid in GRIDS.items():
-        chosen[name] = choose(
-            makers[name], grid, net, stream, training, seeds=(1000, 1001), fraction=0.2, jobs=JOBS
-        )
+        chosen[name] = choose(makers[name], grid, net, stream, training, seeds=(1000, 1001), fraction=0.2, jobs=JOBS)
         print(f"strength of {name} chosen on held-out training data: {chosen[name]}", file=sys.stderr)
     config = Config.from_keys(
         {

@@ -149,15 +149,21 @@ class Guard:
                 self.state = self.method.observe(self.state, self._own, output, self._draws)
         self._fresh = False
 
-    def consolidate(self, data: Examples | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
+    def consolidate(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
         """Ends a task: the method looks at its data once more (importance, exemplars, anchor).
 
         Args:
             data: the task's examples: a pair of tensors, an iterable of batches ``(x, y)`` (a `DataLoader`), or `Examples`.
+                For a method that needs no labels (MAS, and EWC unless its Fisher is empirical) inputs alone will do, ``x [N,
+                ...]``, also of another distribution than what was trained on.
 
         Raises:
-            MethodError: no step was taken since the last task ended.
+            MethodError: no step was taken since the last task ended; inputs alone for a method that needs labels.
         """
+        if isinstance(data, Tensor):
+            if self.method.labels:
+                raise MethodError(f"{self.method.name} needs labels at the end of a task: consolidate((x, y))")
+            data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
         if not self._open:
             raise MethodError(
                 "consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()"

@@ -27,7 +27,7 @@ from .growth import Growth, IndexMap
 from .stream import Examples, Scenario, Task
 from .vector import Vector
 
-__all__ = ["Batch", "Costs", "Edge", "Growth", "IndexMap", "Method", "Spec", "Step", "chain", "cross_entropy"]
+__all__ = ["Batch", "Costs", "Edge", "GradOf", "Method", "Spec", "Step", "chain", "cross_entropy", "not_negative"]
 
 
 @final
@@ -92,6 +92,13 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     if batch.weight is None:
         return F.cross_entropy(output, batch.y)
     return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight).sum()
+
+
+def not_negative(name: str, **constants: float) -> None:
+    """Raises `MethodError` for a constant below 0."""
+    for constant, value in constants.items():
+        if not value >= 0:
+            raise MethodError(f"{name}: {constant} {value}: expected 0 or more; below 0 a penalty would push away")
 
 
 GradOf = Callable[[Batch], Vector]  # the gradient of the mean loss on other examples, at the present weights
@@ -217,6 +224,11 @@ class Method:
         """What `init` gives: checkpoints are read back as that."""
         return typing.get_type_hints(type(self).init)["return"]
 
+    @property
+    def labels(self) -> bool:
+        """Whether the end of a task needs labels."""
+        return True
+
     def check(self, scenario: Scenario) -> None:
         """Raises `MethodError` where the method does not fit a scenario."""
         if scenario not in self.scenarios:
@@ -278,6 +290,10 @@ class Chain(Method):
     @property
     def slots(self) -> frozenset[str]:
         return frozenset().union(*(m.slots for m in self.members))
+
+    @property
+    def labels(self) -> bool:
+        return any(m.labels for m in self.members)
 
     @property
     def state_type(self) -> Any:

@@ -43,6 +43,21 @@ METHODS: dict[str, Entry] = {
         "Elastic Weight Consolidation: holds a weight by its Fisher information",
         "Kirkpatrick et al. 2017, arXiv 1612.00796; online: Schwarz et al. 2018, arXiv 1805.06370",
     ),
+    "si": Entry(
+        "lifelong.methods:SI",
+        "Synaptic Intelligence: holds a weight by what it took off the loss on its way",
+        "Zenke, Poole & Ganguli 2017, arXiv 1703.04200",
+    ),
+    "mas": Entry(
+        "lifelong.methods:MAS",
+        "Memory Aware Synapses: holds a weight by how much the outputs depend on it; needs no labels",
+        "Aljundi et al. 2018, arXiv 1711.09601",
+    ),
+    "rwalk": Entry(
+        "lifelong.methods:RWalk",
+        "Riemannian Walk: Fisher information and the loss taken off per distance",
+        "Chaudhry et al. 2018, arXiv 1801.10112",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -93,10 +93,17 @@ class Tensors(Examples):
     def take(self, index: Tensor) -> Chunk:
         index = index.to(self.x.device)
         own = index if self.rows is None else self.rows[index]
-        x, y = self.x[own], self.y[own]
+        x, y = self.x.index_select(0, own), self.y.index_select(0, own)
         if self.transform is not None:
             x = self.transform(x)
         return Chunk(_as_input(x), y, self.mask)
+
+    def all(self, rows: int = 512) -> Iterator[Chunk]:
+        if self.rows is not None:
+            yield from super().all(rows)
+            return
+        for x, y in zip(self.x.split(rows), self.y.split(rows)):  # nothing to gather
+            yield Chunk(_as_input(x if self.transform is None else self.transform(x)), y, self.mask)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         return (self.take(index) for index in order.split(rows))

@@ -23,7 +23,7 @@ from toys import same, toy_learner, toy_net, toy_stream, weights
 NAMES = list(METHODS)
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
 TRAININGS = {
-    "momentum": Training(lr=0.1, momentum=0.9, batch_size=16, epochs=2),
+    "momentum": Training(lr=0.02, momentum=0.9, batch_size=16, epochs=2),
     "adam": Training(optimizer="adam", lr=0.01, batch_size=10, epochs=2, weight_decay=0.01),
 }
 

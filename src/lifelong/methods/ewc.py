@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from ..errors import MethodError
-from ..method import Edge
+from ..growth import IndexMap
+from ..method import Edge, Spec, not_negative
 from ..parts.fisher import Kind, fisher
 from ..parts.quadratic import Guarded, Quadratic
+from ..vector import Vector
 
 __all__ = ["EWC"]
 
@@ -38,7 +40,7 @@ class EWC(Guarded):
         online: one anchor, the latest weights, in place of one a task.
         gamma: γ, how much of the earlier importance is kept (online only).
         normalise: each task's importance is divided by its mean before it is added (online EWC, section 4).
-        implicit: take the penalty after the optimiser's step, where no strength can make it diverge.
+        implicit, scales, head: see `Guarded`.
     """
 
     strength: float = 1.0
@@ -47,14 +49,12 @@ class EWC(Guarded):
     online: bool = False
     gamma: float = 1.0
     normalise: bool = False
-    implicit: bool = False
 
     name: ClassVar[str] = "ewc"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise MethodError(f"ewc: strength {self.strength}: expected 0 or more; below 0 the penalty would push away")
+        not_negative(self.name, strength=self.strength)
         if not 0 <= self.gamma <= 1:
             raise MethodError(f"ewc: gamma {self.gamma}: expected 0 (forget old importance) to 1 (keep all of it)")
         if self.gamma != 1 and not self.online:
@@ -65,13 +65,20 @@ class EWC(Guarded):
         return self.strength
 
     @property
-    def taken_implicitly(self) -> bool:
-        return self.implicit
+    def labels(self) -> bool:
+        return self.importance in ("empirical", "hessian")
+
+    def init(self, theta: Vector, spec: Spec) -> Quadratic:
+        return Quadratic.none(theta)
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         F = fisher(edge, self.importance, self.fisher_examples)
         if self.normalise:
             F = F / (float(sum(t.sum() for t in F.tensors)) / len(F))
+        F = self.scaled(F)
         if self.online:
             return state.moved(state.A * self.gamma + F, edge.theta)
         return state.plus(F, edge.theta)
+
+    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
+        return state.resize(mapping, theta)

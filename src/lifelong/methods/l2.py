@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-from ..method import Edge
+from ..growth import IndexMap
+from ..method import Edge, Spec, not_negative
 from ..parts.quadratic import Guarded, Quadratic
+from ..vector import Vector
 
 __all__ = ["L2"]
 
@@ -24,24 +26,28 @@ class L2(Guarded):
     Args:
         strength: λ.
         anchors: the weights after the last task only, or those after each task.
-        implicit: take the penalty after the optimiser's step, where no strength can make it diverge.
+        implicit, scales, head: see `Guarded`.
     """
 
     strength: float = 0.01
     anchors: Literal["last", "each"] = "last"
-    implicit: bool = False
 
     name: ClassVar[str] = "l2"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, strength=self.strength)
 
     @property
     def force(self) -> float:
         return 2 * self.strength
 
-    @property
-    def taken_implicitly(self) -> bool:
-        return self.implicit
+    def init(self, theta: Vector, spec: Spec) -> Quadratic:
+        return Quadratic.none(theta)
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        one = edge.theta.ones()
+        one = self.scaled(edge.theta.ones())
         return state.plus(one, edge.theta) if self.anchors == "each" else state.moved(one, edge.theta)
+
+    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
+        return state.resize(mapping, theta)

@@ -12,7 +12,8 @@ one-hot of y,  ∂ log q_y / ∂θ = Jᵀ(e_y − q):
 
 For a linear layer the gradient of one example is the outer product δ hᵀ, so that Σ |δ hᵀ|ᵖ is one matrix product,
 (|δ|ᵖ)ᵀ |h|ᵖ, for all examples at once: no gradient of a single example is ever formed. Convolutions, normalisations and
-embeddings have rules of their own; a network with anything else (or with tied weights) goes through `torch.func`.
+embeddings have rules of their own; a network with anything else (or with tied weights) goes through `torch.func`, and one
+with recurrent layers of torch's through one example after another.
 Memory: at most `BYTES` for per-example gradients, by taking fewer examples at once.
 
 The gradient must be squared before it is averaged: squaring the mean of a batch gives another quantity, which depends on
@@ -151,7 +152,7 @@ def _by_rules(
     hooks = [m.register_forward_hook(record) for m in ruled]
     try:
         with torch.enable_grad():
-            f = net(x)
+            f = _logits(net, x)
     finally:
         for hook in hooks:
             hook.remove()
@@ -270,13 +271,41 @@ def _by_func(
         f1: Tensor = functional_call(net, weights, (x1[None],))[0]
         return (f1 * v1).sum()
 
-    pairs = cotangents(_masked(net(x).detach(), mask), y)
+    pairs = cotangents(_masked(_logits(net, x).detach(), mask), y)
     sums = total.dict()
+    if any(
+        isinstance(m, nn.RNNBase) for m in net.modules()
+    ):  # torch's recurrent layers cannot be vectorised over examples
+        return _one_by_one(net, theta, x, pairs, power, total)
     for v, w in pairs:
         for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v).items():
             g = g.abs() if power == 1 else g.square()
             sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
     return len(pairs)
+
+
+def _one_by_one(
+    net: nn.Module, theta: Vector, x: Tensor, pairs: list[tuple[Tensor, Tensor | None]], power: int, total: Vector
+) -> int:
+    for i in range(len(x)):
+        with torch.enable_grad():
+            f = _logits(net, x[i : i + 1])
+        for k, (v, w) in enumerate(pairs):
+            grads = torch.autograd.grad(
+                f, theta.tensors, v[i : i + 1].to(f.dtype), retain_graph=k + 1 < len(pairs), materialize_grads=True
+            )
+            for sum_, g in zip(total.tensors, grads):
+                g = g.abs() if power == 1 else g.square()
+                sum_ += g if w is None else g * w[i]
+    return len(pairs)
+
+
+def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    f = net(x)
+    if not isinstance(f, Tensor) or f.dim() != 2:
+        got = f"shape {list(f.shape)}" if isinstance(f, Tensor) else type(f).__name__
+        raise MethodError(f"importance needs a network that gives logits [B, C]; got {got}: wrap it so that it does")
+    return f
 
 
 def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from fnmatch import fnmatchcase
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from ..errors import MethodError
 from ..growth import IndexMap
-from ..method import GradOf, Method, Spec, Step
+from ..method import GradOf, Method, Step
 from ..vector import Vector
 
 __all__ = ["Guarded", "Quadratic"]
@@ -33,6 +35,11 @@ class Quadratic:
     A: Vector
     m: Vector
     terms: int = 0  # how many were added; with none there is no force
+
+    @property
+    def guard(self) -> Quadratic:
+        """Itself: the whole state of a method that keeps nothing else."""
+        return self
 
     @staticmethod
     def none(theta: Vector) -> Quadratic:
@@ -67,9 +74,19 @@ def _mean(A: Tensor, A0: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor
     return torch.where(A > 0, (A0 * m0 + F * theta) / A.clamp(min=torch.finfo(A.dtype).tiny), theta)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Guarded(Method, ABC):
-    """A method whose state is a quadratic: what they share. Each says its importance and its anchor, in `end`."""
+    """A method that holds each weight by a guard b_i: what they share. Each says its importance and its anchor, in `end`.
+
+    Args:
+        implicit: take the penalty after the optimiser's step, where no strength can make it diverge.
+        scales: factors on λ by parameter name, ``PATTERN=FACTOR`` (``0.*=2``); the first pattern that fits counts.
+        head: guard the last layer as well.
+    """
+
+    implicit: bool = False
+    scales: tuple[str, ...] = ()
+    head: bool = True
 
     @property
     @abstractmethod
@@ -77,22 +94,36 @@ class Guarded(Method, ABC):
         """λ, times the factor that its paper's penalty has beyond ½."""
 
     @property
-    @abstractmethod
-    def taken_implicitly(self) -> bool:
-        """Whether the penalty is taken after the optimiser's step."""
-
-    @property
     def slots(self) -> frozenset[str]:
-        return super().slots - {"gradient" if self.taken_implicitly else "project"}
+        return super().slots - {"gradient" if self.implicit else "project"}
 
-    def init(self, theta: Vector, spec: Spec) -> Quadratic:
-        return Quadratic.none(theta)
+    def scaled(self, importance: Vector) -> Vector:
+        """λ by layer, as factors on the importance."""
+        if not self.scales and self.head:
+            return importance
+        last = importance.names[-1].rpartition(".")[0]
+        factors = []
+        for name in importance.names:
+            given = [_factor(scale, name) for scale in self.scales]
+            found = next((f for f in given if f is not None), 1.0)
+            factors.append(0.0 if not self.head and name.rpartition(".")[0] == last else found)
+        return Vector(importance.names, [t * f for t, f in zip(importance.tensors, factors)])
 
-    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
-        return state.pull(theta, grads, self.force)
+    def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        guard: Quadratic = state.guard
+        return guard.pull(theta, grads, self.force)
 
-    def project(self, state: Quadratic, step: Step) -> None:
-        state.settle(step, self.force)
+    def project(self, state: Any, step: Step) -> None:
+        guard: Quadratic = state.guard
+        guard.settle(step, self.force)
 
-    def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
-        return state.resize(mapping, theta)
+
+def _factor(scale: str, name: str) -> float | None:
+    pattern, _, factor = scale.rpartition("=")
+    try:
+        value = float(factor)
+    except ValueError:
+        value = -1.0
+    if not pattern or value < 0:
+        raise MethodError(f"scales {scale!r}: expected PATTERN=FACTOR with a factor of 0 or more (0.*=2)")
+    return value if fnmatchcase(name, pattern) else None

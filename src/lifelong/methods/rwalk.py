@@ -1,0 +1,113 @@
+"""Riemannian Walk (Chaudhry et al. 2018, arXiv 1801.10112).
+
+    ΔL_i = −Σ g_i(t) (θ_i(t+1) − θ_i(t))                over Δt steps: how much of the loss the weight i took away
+    s_i ← s_i + max(ΔL_i, 0) / (½ F_i Δθ_i² + ε)        per distance walked on the manifold of distributions
+    F ← α g² + (1 − α) F                                a running Fisher from the gradients of mini-batches
+    L(θ) = L_n(θ) + λ Σ_i (F_i + s_i) (θ_i − θ*_i)²      F and s each brought to 0..1 over all weights
+
+Between tasks the score is the mean of the one before and the task's own, s ← ½ (s + s_task). No ½ in the penalty: the force is
+2λ(F + s)(θ − θ*). As in the authors' code F squares the gradients of mini-batches; its scale is lost when it is normalised, but
+in the score it is a mini-batch's and not an example's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
+
+import torch
+
+from ..errors import MethodError
+from ..growth import IndexMap
+from ..method import Edge, Spec, Step, not_negative
+from ..parts.quadratic import Guarded, Quadratic
+from ..vector import Vector
+
+__all__ = ["RWalk"]
+
+
+@final
+@dataclass(frozen=True)
+class Walk:
+    """The guard, the running Fisher and score, and the present stretch of Δt steps."""
+
+    guard: Quadratic
+    F: Vector
+    score: Vector  # of the tasks before
+    own: Vector  # of the present task
+    gain: Vector  # ΔL of the present stretch
+    start: Vector  # θ where it began
+    steps: int = 0  # in it
+
+
+@final
+@dataclass(frozen=True)
+class RWalk(Guarded):
+    """Holds a weight by its Fisher information and by what it took off the loss for the distance it went.
+
+    Args:
+        strength: λ.
+        alpha: α, the weight of the newest gradient in the running Fisher.
+        every: Δt, steps between two updates of score and Fisher.
+        epsilon: ε, the damping of the score.
+        implicit, scales, head: see `Guarded`.
+    """
+
+    strength: float = 0.1
+    alpha: float = 0.9
+    every: int = 10
+    epsilon: float = 1e-3
+
+    name: ClassVar[str] = "rwalk"
+    neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, strength=self.strength)
+        if not 0 < self.alpha <= 1 or self.every < 1 or self.epsilon <= 0:
+            raise MethodError(
+                f"rwalk: alpha {self.alpha}, every {self.every}, epsilon {self.epsilon}: expected 0 < alpha ≤ 1, every ≥ 1, "
+                "epsilon > 0"
+            )
+
+    @property
+    def force(self) -> float:
+        return 2 * self.strength
+
+    def init(self, theta: Vector, spec: Spec) -> Walk:
+        zero = theta.zeros
+        return Walk(Quadratic.none(theta), zero(), zero(), zero(), zero(), theta.clone())
+
+    def begin(self, state: Walk, edge: Edge) -> Walk:
+        zero = edge.theta.zeros
+        return replace(state, own=zero(), gain=zero(), start=edge.theta.clone(), steps=0)
+
+    def track(self, state: Walk, step: Step) -> Walk:
+        state.gain.addcmul_(step.grads, step.after - step.before, -1.0)
+        if state.steps + 1 < self.every:
+            return replace(state, steps=state.steps + 1)
+        F = state.F * (1 - self.alpha) + step.grads.square() * self.alpha
+        return self._stretch_over(replace(state, F=F), step.after)
+
+    def _stretch_over(self, state: Walk, theta: Vector) -> Walk:
+        moved = theta - state.start
+        own = state.own + state.gain.clamp(0.0) / (state.F * moved.square() * 0.5 + self.epsilon)
+        return replace(state, own=own, gain=theta.zeros(), start=theta.clone(), steps=0)
+
+    def end(self, state: Walk, edge: Edge) -> Walk:
+        state = self._stretch_over(state, edge.theta)
+        score = (state.score + state.own) * 0.5 if state.guard.terms else state.own
+        importance = _to_unit(state.F) + _to_unit(score)
+        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance), edge.theta))
+
+    def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
+        F, score, own, gain, start = (
+            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.start)
+        )
+        return Walk(state.guard.resize(mapping, theta), F, score, own, gain, start, state.steps)
+
+
+def _to_unit(v: Vector) -> Vector:
+    """(v − min v) / (max v − min v) over all weights."""
+    low = torch.stack([t.min() for t in v.tensors]).min()
+    high = torch.stack([t.max() for t in v.tensors]).max()
+    return v.map(lambda t: (t - low) / (high - low).clamp(min=torch.finfo(t.dtype).tiny))

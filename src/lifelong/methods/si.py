@@ -1,0 +1,75 @@
+"""Synaptic Intelligence (Zenke, Poole & Ganguli 2017, arXiv 1703.04200).
+
+    ω_k = −Σ_t g_k(t) Δθ_k(t)                                       along the steps that the optimiser made   (equation 3)
+    Ω_k ← Ω_k + max(ω_k, 0) / (Δ_k² + ξ)                            Δ_k: the change over the task             (equation 5)
+    L(θ) = L_n(θ) + c Σ_k Ω_k (θ̃_k − θ_k)²                           θ̃: the weights after the last task        (equation 4)
+
+g is the gradient of the task's own loss, without the penalty. ω_k is how much of the loss the weight k took away. No ½: the
+force is 2cΩ(θ − θ̃). ξ is 0.1 for permuted MNIST and 0.001 for split MNIST in the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
+
+from ..growth import IndexMap
+from ..method import Edge, Spec, Step, not_negative
+from ..parts.quadratic import Guarded, Quadratic
+from ..vector import Vector
+
+__all__ = ["SI"]
+
+
+@final
+@dataclass(frozen=True)
+class Path:
+    """The guard, and the path of the present task so far."""
+
+    guard: Quadratic
+    omega: Vector
+    start: Vector  # θ where the task began
+
+
+@final
+@dataclass(frozen=True)
+class SI(Guarded):
+    """Holds a weight by how much it took off the loss on its way.
+
+    Args:
+        strength: c.
+        xi: ξ, the damping of weights that hardly moved.
+        implicit, scales, head: see `Guarded`.
+    """
+
+    strength: float = 0.1
+    xi: float = 0.1
+
+    name: ClassVar[str] = "si"
+    neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, strength=self.strength, xi=self.xi)
+
+    @property
+    def force(self) -> float:
+        return 2 * self.strength
+
+    def init(self, theta: Vector, spec: Spec) -> Path:
+        return Path(Quadratic.none(theta), theta.zeros(), theta.clone())
+
+    def begin(self, state: Path, edge: Edge) -> Path:
+        return replace(state, omega=edge.theta.zeros(), start=edge.theta.clone())
+
+    def track(self, state: Path, step: Step) -> Path:
+        state.omega.addcmul_(step.grads, step.after - step.before, -1.0)
+        return state
+
+    def end(self, state: Path, edge: Edge) -> Path:
+        moved = edge.theta - state.start
+        omega = state.omega.clamp(0.0) / (moved.square() + self.xi)
+        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega), edge.theta))
+
+    def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
+        carried = (mapping.carry(v, theta) for v in (state.omega, state.start))
+        return Path(state.guard.resize(mapping, theta), *carried)
