@@ -29,7 +29,7 @@ from lifelong.parts.fisher import fisher
 from lifelong.stream import Stream, Tensors
 from lifelong.vector import Vector
 
-LR, STRENGTH = 0.1, 30.0
+LR, STRENGTH = 0.1, 1.0
 
 
 @dataclass

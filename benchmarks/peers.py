@@ -30,7 +30,9 @@ CLOCKS = ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
 # ours, theirs: what each takes; strengths on each side's own scale
 METHODS: dict[str, tuple[dict[str, Any], float | None]] = {
     "finetune": ({}, None),
-    "ewc": ({"strength": 30.0, "importance": "empirical"}, 1.0),
+    "ewc": ({"strength": 1.0, "importance": "empirical"}, 1.0),
+    "si": ({"strength": 0.1}, 0.1),
+    "mas": ({"strength": 0.01, "implicit": True}, 0.01),
 }
 
 

@@ -78,7 +78,12 @@ def test_a_run_directory_holds_what_the_contract_says(tmp_path: Path, capsys: py
     assert main(["report", str(out)]) == 0
     assert len((out / "report.html").read_text()) > len(page) / 2
     capsys.readouterr()
-    assert main(["compare", str(out), str(out)]) in (0, 1, 2)
+    page = tmp_path / "both.html"
+    assert main(["compare", str(out), str(out), "--out", str(page)]) == 0
+    assert "paired" in capsys.readouterr().out.lower()
+    assert "<html" in page.read_text()
+    assert main(["compare", str(out), "--out", str(tmp_path / "compared")]) == 0
+    assert {p.name for p in (tmp_path / "compared").iterdir()} == {"compare.html", "compare.csv", "figures"}
 
 
 def test_configuration_files_say_what_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_si_on_a_quadratic() -> None:
     # a second task adds its own Ω and starts its path anew
     again = method.begin(ended, edge(theta))
     assert float(again.omega["w"].abs().max()) == 0
-    again, _ = descend(method, again, theta, -H, 1e-4, 10)  # uphill: the loss rises, which counts as nothing
+    again, _ = descend(method, again, theta, H, 1e-4, 10)
     assert float(again.omega["w"].max()) > 0 or True
     torch.testing.assert_close(
         method.end(again, edge(theta)).guard.A["w"] >= ended.guard.A["w"], torch.tensor([True, True])

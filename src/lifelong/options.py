@@ -111,14 +111,23 @@ def _convert(hint: Any, value: Any) -> Any:
     raise TypeError(f"an option of type {hint} cannot be given as text")
 
 
+_WORDS: dict[Any, str] = {
+    bool: "true|false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    Path: "a path",
+    type(None): "none",
+}
+
+
 def _shape(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join("none" if a is type(None) else _shape(a) for a in args)
+        written = [a for a in args if a in _WORDS or typing.get_origin(a)]  # what cannot be written is for Python only
+        return " or ".join(_shape(a) for a in written)
     if origin is typing.Literal:
         return "|".join(map(str, args))
     if origin in (tuple, list):
         return f"{_shape(args[0])},{_shape(args[0])},..."
-    return {bool: "true|false", int: "a whole number", float: "a number", str: "a word", Path: "a path"}.get(
-        hint, str(hint)
-    )
+    return _WORDS.get(hint, str(hint))

@@ -122,7 +122,8 @@ def compare(directories: Sequence[Path | str], out: Path | str | None = None) ->
 
     Args:
         directories: run directories; differences are taken from the first one's first method.
-        out: where to write ``compare.html``, ``compare.csv`` and ``figures/``; default nowhere.
+        out: a file ``*.html`` for the page, or a directory for ``compare.html``, ``compare.csv`` and ``figures/``; default
+            nowhere.
 
     Raises:
         RunError: a directory is no run, or they are runs of different streams.
@@ -338,9 +339,12 @@ def _page(**parts: Any) -> str:
 def _write_compare(results: Results, out: Path) -> None:
     from . import figures
 
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    for name in ("compare", "curves", "bars", "costs"):
-        (out / "figures" / f"{name}.png").write_bytes(figures.png(getattr(figures, name)(results)))
+    one_file = out.suffix == ".html"
+    folder = out.parent if one_file else out / "figures"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     draw = _drawings(results)
     sections = _body(results, draw)
     sections.insert(1, Section("compare", "Side by side", pictures=[draw("compare")]))
@@ -351,6 +355,11 @@ def _write_compare(results: Results, out: Path) -> None:
         story=[],
         sections=sections,
     )
+    if one_file:
+        write_atomically(out, page)
+        return
+    for name in ("compare", "curves", "bars", "costs"):
+        (folder / f"{name}.png").write_bytes(figures.png(getattr(figures, name)(results)))
     write_atomically(out / "compare.html", page)
     write_atomically(out / "compare.csv", _csv(results))
 
