@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 from environment import RESULTS, save
-
 from lifelong import EWC, MLP, SI, Training, choose, split
 from lifelong.config import Config
 from lifelong.jobs import execute

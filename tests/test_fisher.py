@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.errors import MethodError
+from lifelong.errors import DataError, MethodError
 from lifelong.method import Costs, Edge
 from lifelong.parts import fisher as module
 from lifelong.parts.fisher import fisher, sensitivity
-from lifelong.stream import Tensors
+from lifelong.stream import Examples, Joined, Tensors
 from lifelong.vector import Vector
 
 
@@ -273,3 +275,118 @@ def test_a_limit_takes_that_many() -> None:
     assert edge.costs.forward == 5
     index = torch.randperm(11, generator=torch.Generator().manual_seed(0))[:5]
     torch.testing.assert_close(found, fisher(edge_of(net, x[index], y[index]), "empirical").flat())
+
+
+class Folded(nn.Module):
+    """Reads frames one by one: what its layers get has another first dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(3, 5), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.a(x.reshape(-1, 3))).reshape(len(x), -1))
+
+
+class Outside(nn.Module):
+    """A layer's weight is used a second time, outside the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.a(x) + F.linear(x, self.a.weight.T)))
+
+
+class TwoHeads(nn.Module):
+    """One of its heads takes no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.out, self.idle = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(input=torch.tanh(self.body(x)))
+
+
+class SamePadding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = (
+            nn.Conv2d(2, 3, 3, padding="same"),
+            nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"),
+            nn.Linear(72, 4),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.b(torch.tanh(self.a(x)))).flatten(1))
+
+
+@pytest.mark.parametrize("kind", ["exact", "empirical"])
+@pytest.mark.parametrize("make", [Folded, Outside, TwoHeads, SamePadding])
+def test_where_the_rules_would_be_wrong(make: type[nn.Module], kind: str) -> None:
+    torch.manual_seed(2)
+    net, y = make().double(), torch.randint(4, (11,))
+    x = torch.randn(11, 2, 6, 6).double() if make is SamePadding else torch.randn(11, 6).double()
+    found, truth = fisher(edge_of(net, x, y), kind).dict(), one_by_one(net, x, y, kind)
+    for n in truth:
+        torch.testing.assert_close(found[n], truth[n], rtol=1e-9, atol=1e-12)
+
+
+def test_examples_that_know_their_outputs() -> None:
+    """Joint training in the scenario "task": each example competes among its own task's classes."""
+    net, x, y = case("mlp")
+    first, second = torch.tensor([True, True, False, False]), torch.tensor([False, False, True, True])
+    parts = [Tensors(x[:6], y[:6] % 2, mask=first), Tensors(x[6:], y[6:] % 2 + 2, mask=second)]
+    edge = edge_of(net, x, y, second)
+    joined = fisher(dataclasses.replace(edge, examples=Joined(parts))).flat()
+    each = [one_by_one(net, p.x, p.y, "exact", p.mask) for p in parts]
+    expected = torch.cat([(6 * each[0][n] + 5 * each[1][n]).flatten() / 11 for n in each[0]])
+    torch.testing.assert_close(joined, expected)
+
+
+def test_data_that_can_be_read_once_only() -> None:
+    net, x, y = case("mlp")
+
+    class Once(Examples):  # its second reading is empty
+        def __init__(self) -> None:
+            self.left = [True, False]
+
+        def __len__(self) -> int:
+            return len(y)
+
+        def all(self, rows: int = 512):  # type: ignore[no-untyped-def]
+            return iter(Tensors(x, y).all(rows) if self.left.pop(0) else ())
+
+        def chunks(self, order, rows):  # type: ignore[no-untyped-def]
+            raise AssertionError
+
+        subset = shape = labels = None
+
+    with pytest.raises(DataError, match="read more than once"):
+        fisher(dataclasses.replace(edge_of(net, x, y), examples=Once()))
+
+
+def test_hessian_in_double_precision_with_a_mask_leaves_modes_alone() -> None:
+    net, x, y = case("no bias")
+    net[1].eval()
+    mask = torch.tensor([True, True, False, True])
+    y = torch.where(y == 2, 3, y)
+    found = fisher(edge_of(net, x.float(), y, mask), "hessian").flat()
+    flat = torch.cat([p.detach().flatten() for p in net.parameters()])
+
+    def loss(flat: Tensor) -> Tensor:
+        parts = flat.split([p.numel() for p in net.parameters()])
+        weights = {n: v.view_as(p) for (n, p), v in zip(net.named_parameters(), parts)}
+        f = torch.func.functional_call(net, weights, (x.float().double(),))
+        return F.cross_entropy(f.masked_fill(~mask, float("-inf")), y)
+
+    torch.testing.assert_close(found, torch.autograd.functional.hessian(loss, flat).diagonal().clamp(min=0))
+    assert [m.training for m in net] == [True, False, True]
+
+
+def test_an_unknown_kind() -> None:
+    net, x, y = case("mlp")
+    with pytest.raises(MethodError, match="exact, sampled, argmax, empirical, hessian"):
+        fisher(edge_of(net, x, y), "exakt")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lifelong import EWC, L2, Joint, Method, MethodError, chain, protect
+from lifelong import EWC, L2, SI, Joint, Method, MethodError, chain, protect
 from lifelong.method import Batch, Spec
 from lifelong.vector import Vector
 from toys import same, toy_net, toy_stream, weights
@@ -176,3 +176,97 @@ def test_a_parameter_without_gradient_is_still_guarded() -> None:
     net["a"](torch.ones(2, 4)).sum().backward()
     optimizer.step()
     assert bool((net["b"].weight < away).all())
+
+
+def test_a_step_with_a_closure() -> None:
+    """Trainers that hand the whole step to the optimiser (Lightning) end on the same bits."""
+    stream = toy_stream("domain")
+    x, y = stream[0].train.x, stream[0].train.y
+    nets = []
+    for way in ("plain", "closure", "keyword"):
+        net = toy_net(stream.outputs)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        guard = protect(net, optimizer, chain(L2(0.5), SI(0.5)))
+        for task in range(2):
+            for bx, by in zip(x.split(16), (y + task).remainder(3).split(16)):
+
+                def closure(net: nn.Module = net, bx: Tensor = bx, by: Tensor = by) -> Tensor:
+                    optimizer.zero_grad()  # noqa: B023
+                    loss = F.cross_entropy(net(bx), by)
+                    loss.backward()
+                    return loss
+
+                if way == "plain":
+                    closure()
+                    optimizer.step()
+                elif way == "closure":
+                    optimizer.step(closure)
+                else:
+                    optimizer.step(closure=closure)
+            guard.consolidate((x, y))
+        nets.append((weights(net), guard.state[1].omega.flat()))
+    assert same(nets[0][0], nets[1][0])
+    assert same(nets[0][0], nets[2][0])
+    assert torch.equal(nets[0][1], nets[1][1])
+    assert float(nets[0][1].abs().sum()) > 0
+
+
+def test_an_iterator_of_batches() -> None:
+    stream = toy_stream("domain")
+    x, y = stream[0].train.x, stream[0].train.y
+    found = []
+    for data in ((x, y), zip(x.split(16), y.split(16)), ((bx, by) for bx, by in zip(x.split(16), y.split(16)))):
+        net = toy_net(stream.outputs)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        guard = protect(net, optimizer, EWC(1.0))
+        loop(net, optimizer, x, y)
+        guard.consolidate(data)
+        found.append(guard.state.A.flat())
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2])
+    assert float(found[0].sum()) > 0
+
+
+@pytest.mark.parametrize("method", [EWC(0.0), SI(0.0), L2(0.0), L2(0.0, implicit=True)])
+def test_an_idle_head_stays_where_plain_training_leaves_it(method: Method) -> None:
+    """A weight without gradient is passed over by the optimiser, momentum and decay included; a guard must not change that."""
+
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(12, 3), nn.Linear(12, 3)
+            self.active = self.a
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.active(x)
+
+    stream = toy_stream("domain")
+    ends = []
+    for guarded in (False, True):
+        torch.manual_seed(0)
+        net = TwoHeads()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        guard = protect(net, optimizer, method) if guarded else None
+        for task, head in zip(stream, (net.a, net.b, net.a)):
+            net.active = head
+            loop(net, optimizer, task.train.x, task.train.y)
+            if guard is not None:
+                guard.consolidate(task.train)
+        ends.append(weights(net))
+    assert same(*ends)
+
+
+def test_both_ways_of_taking_a_penalty_rest_at_the_same_point() -> None:
+    """With momentum too: the minimum of ½ (θ − 3)² + λ (θ − 1)² is (3 + 2λ) / (1 + 2λ)."""
+    for momentum in (0.0, 0.9):
+        for implicit in (False, True):
+            net = nn.Linear(1, 1, bias=False)
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=momentum)
+            guard = protect(net, optimizer, L2(2.0, implicit=implicit))
+            guard.begin()
+            guard.state = guard.state.moved(guard.theta.ones(), guard.theta.ones())
+            for _ in range(4000):
+                optimizer.zero_grad()
+                (0.5 * (net.weight - 3).square()).sum().backward()
+                optimizer.step()
+            assert float(net.weight.detach()) == pytest.approx((3 + 4) / (1 + 4), abs=2e-2)

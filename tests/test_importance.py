@@ -55,6 +55,11 @@ def test_si_on_a_quadratic() -> None:
     )
 
 
+def test_si_needs_damping() -> None:
+    with pytest.raises(MethodError, match="expected more than 0"):
+        SI(xi=0.0)
+
+
 def test_si_never_counts_a_weight_that_raised_the_loss() -> None:
     method, start = SI(1.0), vector(1.0, 1.0)
     state = method.begin(method.init(start, Spec((), 2, "domain")), edge(start))
@@ -136,6 +141,7 @@ def test_rwalk_on_two_parameters_by_hand() -> None:
     torch.testing.assert_close(state.own["w"], s1)
     g2, theta2 = vector(2.0, 1.0), vector(0.25, 3.0)  # the second weight raises the loss: no score
     state = method.track(state, Step(theta1, theta2, g2, [0.1]))
+    assert state.steps == 0
     F2 = torch.tensor([0.5 * 0.5 + 0.5 * 4, 0.5 * 2 + 0.5 * 1], dtype=torch.float64)
     s2 = s1 + torch.tensor([0.5 / (0.5 * 2.25 * 0.0625 + 0.1), 0.0], dtype=torch.float64)
     torch.testing.assert_close(state.F["w"], F2)
@@ -160,12 +166,13 @@ def test_rwalk_on_two_parameters_by_hand() -> None:
 
 
 def test_rwalk_waits_for_its_stretch() -> None:
-    method, start = RWalk(1.0, every=3), vector(1.0)
+    """F averages the squared gradients of a whole stretch: α (1 + 4 + 9) / 3."""
+    method, start = RWalk(1.0, alpha=0.5, every=3), vector(1.0)
     state = method.begin(method.init(start, Spec((), 1, "domain")), edge(start))
     for k in range(1, 4):
-        state = method.track(state, Step(vector(1.0), vector(0.9), vector(1.0), [0.1]))
+        state = method.track(state, Step(vector(1.0), vector(0.9), vector(float(k)), [0.1]))
         assert (float(state.F["w"]) > 0) == (k == 3)
-    assert state.steps == 0
+    assert float(state.F["w"]) == pytest.approx(0.5 * 14 / 3)
 
 
 @pytest.mark.parametrize("method", [L2(0.1, scales=("0.*=0", "2.weight=3")), SI(1.0, scales=("0.*=0", "2.weight=3"))])

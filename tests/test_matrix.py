@@ -33,6 +33,13 @@ def test_forgetting_is_against_the_best_and_bwt_against_the_diagonal() -> None:
     assert later.forgetting == pytest.approx((0.8 - 0.6 + 0) / 2)
 
 
+def test_rows_before_a_task_was_learnt() -> None:
+    """RWalk's maximum is over all rows, before learning too; the worst case only over rows after."""
+    dip = RMatrix(np.array([[0, 0, 0], [0.5, 0.9, 0], [0.7, 0.6, 0], [0.6, 0.5, 0.9]], dtype=float))
+    assert dip.forgetting == pytest.approx(((0.7 - 0.6) + (0.9 - 0.5)) / 2)
+    assert dip.worst_case == pytest.approx((0.9 + 0.6 + 0.5) / 3)
+
+
 def test_undefined_is_nan() -> None:
     one = RMatrix(np.array([[0.1], [0.9]]))
     assert one.acc == 0.9

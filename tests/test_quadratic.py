@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lifelong.learner import Training
 from lifelong.method import Step
-from lifelong.methods import EWC, L2
+from lifelong.methods import EWC, L2, MAS, SI, RWalk
+from lifelong.parts.fisher import fisher
 from lifelong.parts.quadratic import Quadratic
 from lifelong.vector import Vector
 from toys import same, toy_learner, toy_stream, weights
@@ -97,7 +99,7 @@ def test_any_strength_taken_implicitly_is_stable() -> None:
             assert float(moved[guarded].max()) < 1e-6
 
 
-def test_infinite_l2_freezes_and_zero_is_free() -> None:
+def test_infinite_l2_freezes() -> None:
     stream = toy_stream("domain")
     learner = toy_learner(L2(float("inf"), implicit=True), stream)
     learner.learn(stream[0])
@@ -107,19 +109,46 @@ def test_infinite_l2_freezes_and_zero_is_free() -> None:
 
 
 def test_online_ewc_keeps_one_anchor_and_a_part_of_the_past() -> None:
+    """F* ← γF* + F, and the penalty is λ/2 (θ − θ*)² γF* (1805.06370, equations 8 and 9)."""
     stream = toy_stream("domain")
-    learner = toy_learner(EWC(1.0, online=True, gamma=0.5), stream)
+    learner = toy_learner(EWC(2.0, online=True, gamma=0.5), stream)
     learner.learn(stream[0])
     first = learner.state.A.clone()
     learner.learn(stream[1])
-    second = learner.state
-    fresh = toy_learner(EWC(1.0, online=True, gamma=0.0), stream)
-    fresh.net.load_state_dict(learner.net.state_dict())
-    from lifelong.parts.fisher import fisher
-
+    state = learner.state
     alone = fisher(learner._edge(stream[1].train, None, None))
-    torch.testing.assert_close(second.A.flat(), (first * 0.5 + alone).flat())
-    assert torch.equal(second.m.flat(), learner.theta.flat())
+    torch.testing.assert_close(state.A.flat(), (first * 0.5 + alone).flat())
+    assert torch.equal(state.m.flat(), learner.theta.flat())
+    away = learner.theta.clone() + 1.0
+    pulled = learner.method.gradient(state, away, away.zeros(), None)
+    torch.testing.assert_close(pulled.flat(), (state.A * (2.0 * 0.5)).flat())
+    assert EWC(2.0, online=True, gamma=0.0).force == 0
+
+
+def test_each_factor_of_lambda() -> None:
+    """EWC has λ/2 and pulls with λF(θ − θ*); L2, SI and MAS have λ and pull with twice that."""
+    for method, factor in ((EWC(3.0), 1), (L2(3.0), 2), (SI(3.0), 2), (MAS(3.0), 2), (RWalk(3.0), 2)):
+        assert method.force == 3.0 * factor
+
+
+def test_normalised_importance_has_mean_one() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(EWC(1.0, normalise=True), stream)
+    learner.learn(stream[0])
+    assert float(learner.state.A.flat().mean()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_no_importance_and_no_bound_on_strength() -> None:
+    """λ = ∞ with weights of no importance: those are free, the others are held, and nothing is NaN."""
+    stream = toy_stream("domain")
+    for task in stream:
+        task.train.x[:, 0] = 0  # a dead input
+    learner = toy_learner(EWC(float("inf"), implicit=True), stream)
+    learner.learn(stream[0])
+    dead = learner.state.A["0.weight"][:, 0]
+    assert float(dead.max()) == 0
+    learner.learn(stream[1])
+    assert bool(learner.theta.flat().isfinite().all())
 
 
 def test_l2_anchors() -> None:

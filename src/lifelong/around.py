@@ -14,8 +14,12 @@ __all__ = ["Around", "rates"]
 
 
 def rates(optimizer: torch.optim.Optimizer, theta: Vector) -> list[float]:
-    """The learning rate of each of `theta`'s tensors."""
-    of = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+    """How far a constant gradient of 1 moves each of `theta`'s tensors a step in the long run: the learning rate η of its group,
+    and with momentum β and dampening τ  η (1 − τ) / (1 − β). An adaptive optimiser's own scaling is not in it."""
+    of: dict[int, float] = {}
+    for group in optimizer.param_groups:
+        eta = float(group["lr"]) * (1 - group.get("dampening", 0.0)) / (1 - group.get("momentum", 0.0))
+        of |= {id(p): eta for p in group["params"]}
     return [of.get(id(p), 0.0) for p in theta.tensors]
 
 
@@ -40,14 +44,19 @@ class Around:
         """Between backward and the optimiser's step."""
         if not (self._changes or self._follows):
             return
-        grads = self._gradient()
+        grads = Vector(
+            self.theta.names, [torch.zeros_like(p) if p.grad is None else p.grad for p in self.theta.tensors]
+        )
         if self._follows:
             self._before = self.theta.clone()
-            self._grads = grads.clone() if self._tracks and self._changes else grads
+            # what is written to p.grad, by a method or by Nesterov's momentum, must not reach `track`
+            self._grads = grads.clone() if self._tracks else grads
         if self._changes:
             changed = self.method.gradient(state, self.theta, grads, self._grad_of)
-            if changed is not grads:
-                for p, g in zip(self.theta.tensors, changed.tensors):
+            for p, g in zip(self.theta.tensors, changed.tensors):
+                # a weight that had no part in the loss stays without gradient unless the method gives it one: an optimiser
+                # acts on zeros (momentum, decay) and passes over None
+                if p.grad is not g and (p.grad is not None or bool(g.any())):
                     p.grad = g
 
     @torch.no_grad()
@@ -61,15 +70,6 @@ class Around:
         if self._projects:
             self.method.project(state, step)
         return self.method.track(state, step) if self._tracks else state
-
-    def _gradient(self) -> Vector:
-        """The gradient that backward left; a weight that had no part in the loss has zero."""
-        grads = []
-        for p in self.theta.tensors:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-            grads.append(p.grad)
-        return Vector(self.theta.names, grads)
 
     def _grad_of(self, batch: Batch) -> Vector:
         with torch.enable_grad():

@@ -57,7 +57,9 @@ def _main(args: list[str]) -> int:
     resumed.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     compared = commands.add_parser("compare", help="methods of several runs side by side")
     compared.add_argument("dirs", type=Path, nargs="+", metavar="DIR")
-    compared.add_argument("--out", type=Path, help="a page FILE.html, or a directory for page, table and pictures (default: print only)")
+    compared.add_argument(
+        "--out", type=Path, help="a page FILE.html, or a directory for page, table and pictures (default: print only)"
+    )
     reported = commands.add_parser("report", help="write a run's report.html again")
     reported.add_argument("dir", type=Path)
     for kind in ("methods", "streams", "nets"):

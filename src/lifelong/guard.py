@@ -130,7 +130,23 @@ class Guard:
         self._output = output.detach()
         return loss
 
-    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Before a step. Where the step is given a closure the gradients come to be within it, so that is wrapped."""
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._ready()
+            return None
+
+        def wrapped() -> Any:
+            with torch.enable_grad():
+                loss = closure()
+            self._ready()
+            return loss
+
+        return args[:1], {**kwargs, "closure": wrapped}
+
+    def _ready(self) -> None:
+        """The gradients are there, the step is next."""
         if not self._open:
             self.begin()
         needs = self.method.slots & {"examples", "criterion", "loss", "observe"}
@@ -200,10 +216,11 @@ class Guard:
         nodes = dict(meta["state"]["items"])
         if meta["outputs"] is not None:
             self.spec = Spec((), meta["outputs"], self.scenario, self.seed)
-            self.state = tree.join(self.method.state_type, nodes["state"], tensors, "state")
+            moved = {k: v.to(self._device) if k.startswith("guard/state") else v for k, v in tensors.items()}
+            self.state = tree.join(self.method.state_type, nodes["state"], moved, "state")
         self._draws.set_state(tensors[nodes["draws"]["tensor"]])
         self.learnt, self.seen, self._open = meta["learnt"], tuple(meta["seen"]), meta["open"]
-        self._mask = tensors.get("mask")
+        self._mask = tensors["mask"].to(self._device) if "mask" in tensors else None
 
     def remove(self) -> None:
         """Detaches from the optimiser: the loop is again as it was."""
@@ -232,6 +249,8 @@ class Guard:
 
 
 def _examples(data: Any) -> Examples:
+    if isinstance(data, Iterator):  # can be read once only, and is needed more often
+        data = list(data)
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
         return Tensors(*data)
     return _Batches(data)

@@ -219,8 +219,12 @@ class Learner:
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
             order = torch.randperm(len(examples), generator=generator(self.seed, name))
             total = torch.zeros((), device=self.device)
-            for chunk in examples.chunks(order[self.at.chunk * rows :], rows):
-                with self._own_random():
+            chunks = examples.chunks(order[self.at.chunk * rows :], rows)
+            while True:
+                with self._own_random():  # around the reading as well: a data set may draw
+                    chunk = next(chunks, None)
+                    if chunk is None:
+                        break
                     self.net.train()
                     loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
                 total += loss
@@ -529,7 +533,7 @@ class Learner:
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         torch.set_rng_state(self._random)
         if cuda is not None:
-            torch.cuda.manual_seed(int.from_bytes(bytes(self._random[:4].tolist()), "big"))
+            torch.cuda.manual_seed(derive(self.seed, f"cuda/{self.learnt}/{self.at}"))
         try:
             yield
         finally:

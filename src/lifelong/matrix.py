@@ -54,7 +54,8 @@ class RMatrix:
 
     @property
     def forgetting(self) -> float:
-        """1/(T−1) Σ_{j<T} max_{1≤l<T} R[l, j] − R[T, j] (RWalk, arXiv 1801.10112, section 4.1). NaN with one task."""
+        """1/(T−1) Σ_{j<T} max_{1≤l<T} R[l, j] − R[T, j] over all l, those before
+        task j was learnt included (RWalk, arXiv 1801.10112). NaN with one task."""
         if self.T < 2:
             return float("nan")
         return float(np.mean(np.max(self.R[1:-1, :-1], axis=0) - self.R[-1, :-1]))
@@ -73,7 +74,7 @@ class RMatrix:
 
     def intransigence(self, joint: RMatrix) -> float:
         """1/T Σ_k a*_k − R[k, k], a*_k being task k's accuracy under a network trained on tasks 1..k together
-        (RWalk, section 4.2)."""
+        (RWalk defines it for each k; the mean over k is ours)."""
         if joint.T != self.T:
             raise ValueError(
                 f"a joint reference of {joint.T} tasks for a run of {self.T}: they must be the same stream"

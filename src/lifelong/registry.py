@@ -36,7 +36,7 @@ METHODS: dict[str, Entry] = {
     "joint_once": Entry("lifelong.methods:JointOnce", "trains on all tasks at once, at the end"),
     "independent": Entry("lifelong.methods:Independent", "one network a task: nothing shared, storage grows"),
     "l2": Entry(
-        "lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 3"
+        "lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 2A"
     ),
     "ewc": Entry(
         "lifelong.methods:EWC",

@@ -4,9 +4,9 @@
 
 F is the diagonal of the Fisher information of task A at θ*_A, the mean over its examples of the squared gradient of the
 log-likelihood. With several past tasks there is one such term a task (here merged into one quadratic, exactly), or,
-*online* (Schwarz et al. 2018, arXiv 1805.06370), a single anchor, the latest weights, with F ← γF + F_new. On a
-linear-Gaussian model the online form with γ = 1 is the exact posterior for any number of tasks, the separate one for two
-(Huszár 2018, arXiv 1712.03847).
+*online* (Schwarz et al. 2018, arXiv 1805.06370, equations 8 and 9), a single anchor, the latest weights, held with γF*, where
+F* ← γF* + F_new. On a linear-Gaussian model with a diagonal Fisher, λ = 1 and sums over examples, the online form with γ = 1 is
+the exact posterior for any number of tasks, the separate one for two (Huszár 2018, arXiv 1712.03847).
 
 The force is λF(θ − θ*). The strength λ belongs to the Fisher it was chosen with: exact, sampled, argmax and empirical
 Fishers differ in size by orders of magnitude, and none is scaled by the number of examples.
@@ -15,7 +15,7 @@ Fishers differ in size by orders of magnitude, and none is scaled by the number 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, final, get_args
 
 from ..errors import MethodError
 from ..growth import IndexMap
@@ -39,7 +39,8 @@ class EWC(Guarded):
         fisher_examples: how many examples estimate it, drawn at random; default all.
         online: one anchor, the latest weights, in place of one a task.
         gamma: γ, how much of the earlier importance is kept (online only).
-        normalise: each task's importance is divided by its mean before it is added (online EWC, section 4).
+        normalise: each task's importance is brought to mean 1 before it is added (the paper of online EWC asks for the same
+            norm for every task, and names none).
         implicit, scales, head: see `Guarded`.
     """
 
@@ -57,12 +58,16 @@ class EWC(Guarded):
         not_negative(self.name, strength=self.strength)
         if not 0 <= self.gamma <= 1:
             raise MethodError(f"ewc: gamma {self.gamma}: expected 0 (forget old importance) to 1 (keep all of it)")
+        if self.importance not in get_args(Kind):
+            raise MethodError(f"ewc: importance {self.importance!r}: expected one of {', '.join(get_args(Kind))}")
+        if self.fisher_examples is not None and self.fisher_examples < 1:
+            raise MethodError(f"ewc: fisher_examples {self.fisher_examples}: expected at least 1")
         if self.gamma != 1 and not self.online:
             raise MethodError("ewc: gamma belongs to online EWC: set online true, or leave gamma at 1")
 
     @property
     def force(self) -> float:
-        return self.strength
+        return self.strength * (self.gamma if self.online else 1.0)
 
     @property
     def labels(self) -> bool:
@@ -74,7 +79,8 @@ class EWC(Guarded):
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         F = fisher(edge, self.importance, self.fisher_examples)
         if self.normalise:
-            F = F / (float(sum(t.sum() for t in F.tensors)) / len(F))
+            mean = float(sum(t.sum() for t in F.tensors)) / len(F)
+            F = F / mean if mean > 0 else F
         F = self.scaled(F)
         if self.online:
             return state.moved(state.A * self.gamma + F, edge.theta)

@@ -1,8 +1,9 @@
-"""L2 in weight space: every weight has the same guard. The baseline of EWC (arXiv 1612.00796, figure 3).
+"""L2 in weight space: every weight has the same guard. The baseline of EWC (arXiv 1612.00796, figure 2A).
 
     L(θ) = L_n(θ) + λ Σ_i (θ_i − θ*_i)²
 
-with θ* the weights after the last task, or one such term for each task. No ½: the force is 2λ(θ − θ*).
+with θ* the weights after the last task, or one such term for each task. The paper gives no equation for it; the lecture's has
+no ½, so neither has this one, and the force is 2λ(θ − θ*).
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     ΔL_i = −Σ g_i(t) (θ_i(t+1) − θ_i(t))                over Δt steps: how much of the loss the weight i took away
     s_i ← s_i + max(ΔL_i, 0) / (½ F_i Δθ_i² + ε)        per distance walked on the manifold of distributions
-    F ← α g² + (1 − α) F                                a running Fisher from the gradients of mini-batches
+    F ← α ⟨g²⟩ + (1 − α) F                              a running Fisher, ⟨·⟩ over the stretch's mini-batches
     L(θ) = L_n(θ) + λ Σ_i (F_i + s_i) (θ_i − θ*_i)²      F and s each brought to 0..1 over all weights
 
 Between tasks the score is the mean of the one before and the task's own, s ← ½ (s + s_task). No ½ in the penalty: the force is
-2λ(F + s)(θ − θ*). As in the authors' code F squares the gradients of mini-batches; its scale is lost when it is normalised, but
-in the score it is a mini-batch's and not an example's.
+2λ(F + s)(θ − θ*). As in the authors' code F averages the squared gradients of mini-batches; its scale is lost when it is
+normalised, but in the score it is a mini-batch's and not an example's.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Walk:
     score: Vector  # of the tasks before
     own: Vector  # of the present task
     gain: Vector  # ΔL of the present stretch
+    squares: Vector  # Σ g² of it
     start: Vector  # θ where it began
     steps: int = 0  # in it
 
@@ -75,23 +76,26 @@ class RWalk(Guarded):
 
     def init(self, theta: Vector, spec: Spec) -> Walk:
         zero = theta.zeros
-        return Walk(Quadratic.none(theta), zero(), zero(), zero(), zero(), theta.clone())
+        return Walk(Quadratic.none(theta), zero(), zero(), zero(), zero(), zero(), theta.clone())
 
     def begin(self, state: Walk, edge: Edge) -> Walk:
         zero = edge.theta.zeros
-        return replace(state, own=zero(), gain=zero(), start=edge.theta.clone(), steps=0)
+        return replace(state, own=zero(), gain=zero(), squares=zero(), start=edge.theta.clone(), steps=0)
 
     def track(self, state: Walk, step: Step) -> Walk:
         state.gain.addcmul_(step.grads, step.after - step.before, -1.0)
-        if state.steps + 1 < self.every:
-            return replace(state, steps=state.steps + 1)
-        F = state.F * (1 - self.alpha) + step.grads.square() * self.alpha
-        return self._stretch_over(replace(state, F=F), step.after)
+        state.squares.addcmul_(step.grads, step.grads)
+        state = replace(state, steps=state.steps + 1)
+        return state if state.steps < self.every else self._stretch_over(state, step.after)
 
     def _stretch_over(self, state: Walk, theta: Vector) -> Walk:
+        if not state.steps:
+            return state
+        F = state.F * (1 - self.alpha) + state.squares * (self.alpha / state.steps)
         moved = theta - state.start
-        own = state.own + state.gain.clamp(0.0) / (state.F * moved.square() * 0.5 + self.epsilon)
-        return replace(state, own=own, gain=theta.zeros(), start=theta.clone(), steps=0)
+        own = state.own + state.gain.clamp(0.0) / (F * moved.square() * 0.5 + self.epsilon)
+        zero = theta.zeros
+        return replace(state, F=F, own=own, gain=zero(), squares=zero(), start=theta.clone(), steps=0)
 
     def end(self, state: Walk, edge: Edge) -> Walk:
         state = self._stretch_over(state, edge.theta)
@@ -100,10 +104,10 @@ class RWalk(Guarded):
         return replace(state, score=score, guard=state.guard.moved(self.scaled(importance), edge.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
-        F, score, own, gain, start = (
-            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.start)
+        F, score, own, gain, squares, start = (
+            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.squares, state.start)
         )
-        return Walk(state.guard.resize(mapping, theta), F, score, own, gain, start, state.steps)
+        return Walk(state.guard.resize(mapping, theta), F, score, own, gain, squares, start, state.steps)
 
 
 def _to_unit(v: Vector) -> Vector:

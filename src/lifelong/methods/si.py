@@ -5,7 +5,8 @@
     L(θ) = L_n(θ) + c Σ_k Ω_k (θ̃_k − θ_k)²                           θ̃: the weights after the last task        (equation 4)
 
 g is the gradient of the task's own loss, without the penalty. ω_k is how much of the loss the weight k took away. No ½: the
-force is 2cΩ(θ − θ̃). ξ is 0.1 for permuted MNIST and 0.001 for split MNIST in the authors' code.
+force is 2cΩ(θ − θ̃). ξ is 0.1 for permuted MNIST and 0.001 for split MNIST in the authors' code. The equations have no maximum; it
+keeps a task whose path went uphill from making a guard negative. (The authors' code clamps the running total Ω in its place.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
+from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Edge, Spec, Step, not_negative
 from ..parts.quadratic import Guarded, Quadratic
@@ -49,7 +51,11 @@ class SI(Guarded):
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
-        not_negative(self.name, strength=self.strength, xi=self.xi)
+        not_negative(self.name, strength=self.strength)
+        if not self.xi > 0:
+            raise MethodError(
+                f"si: xi {self.xi}: expected more than 0; a weight that did not move would be divided by it"
+            )
 
     @property
     def force(self) -> float:

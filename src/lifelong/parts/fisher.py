@@ -23,15 +23,17 @@ the batch size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from ..errors import MethodError
+from ..errors import DataError, MethodError
 from ..method import Batch, Edge, cross_entropy
+from ..stream import Chunk, Examples
 from ..vector import Vector
 
 __all__ = ["Cotangents", "Kind", "fisher", "hessian", "sensitivity"]
@@ -51,13 +53,15 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
         kind: which labels (see above), or "hessian" for the Hessian's diagonal.
         limit: use only so many examples, drawn at random.
     """
+    if kind not in get_args(Kind):
+        raise MethodError(f"importance {kind!r}: expected one of {', '.join(get_args(Kind))}")
     if kind == "hessian":
         return hessian(edge, limit)
 
     def cotangents(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         q = f.softmax(1)
         if kind == "exact":
-            classes = range(f.shape[1]) if edge.mask is None else edge.mask.nonzero().flatten().tolist()
+            classes = (q > 0).any(0).nonzero().flatten().tolist()  # those that compete for any of these examples
             eye = torch.eye(f.shape[1], dtype=f.dtype, device=f.device)
             return [(eye[c] - q, q[:, c]) for c in classes]
         if kind == "sampled":
@@ -72,28 +76,52 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
 def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit: int | None = None) -> Vector:
     """Mean over examples of  Σ_k w_k |Jᵀv_k|ᵖ, for the `(v_k, w_k)` that `cotangents` makes of logits and labels."""
     net, theta = edge.net, edge.theta
-    total = theta.zeros()
-    examples = edge.examples
-    if limit is not None and limit < len(examples):
-        examples = examples.subset(torch.randperm(len(examples), generator=edge.generator)[:limit])
-    modes = {m: m.training for m in net.modules()}
-    net.eval()  # no dropout, and batch statistics as they are at prediction
-    try:
-        ruled = _ruled(net, theta)
+    total, count = theta.zeros(), 0
+    examples = _limited(edge, limit)
+    with _evaluating(net):
+        owners = _owners(net, theta)
+        ruled = None if owners is None else _checked(net, theta, owners, _placed(next(examples.all(8)), edge).x)
         for chunk in examples.all(_rows(ruled, theta)):
-            p = theta.tensors[0]
-            x, y = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None), chunk.y.to(p.device)
-            mask = edge.mask if chunk.mask is None else chunk.mask
+            x, y, mask = _placed(chunk, edge)
             if ruled is None:
                 passes = _by_func(net, theta, x, y, mask, cotangents, power, total)
             else:
                 passes = _by_rules(net, ruled, x, y, mask, cotangents, power, total)
+            count += len(y)
             edge.costs.forward += len(y)
             edge.costs.backward += len(y) * passes
+    if count != len(examples):
+        raise DataError(
+            f"{count} of {len(examples)} examples came when they were read again: expected data that can be read more than once "
+            "(a loader without drop_last, a list)"
+        )
+    return total.mul_(1 / count)
+
+
+def _limited(edge: Edge, limit: int | None) -> Examples:
+    if limit is None or limit >= len(edge.examples):
+        return edge.examples
+    draws = torch.randperm(len(edge.examples), generator=edge.generator, device=edge.generator.device)
+    return edge.examples.subset(draws[:limit].cpu())
+
+
+def _placed(chunk: Chunk, edge: Edge) -> Chunk:
+    """On the network's device and in its precision, with the outputs that compete."""
+    p = edge.theta.tensors[0]
+    x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
+    return Chunk(x, chunk.y.to(p.device), edge.mask if chunk.mask is None else chunk.mask.to(p.device))
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """No dropout, batch statistics as they are at prediction; afterwards every module is in its mode again."""
+    modes = {m: m.training for m in net.modules()}
+    net.eval()
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return total.mul_(1 / len(examples))
 
 
 def _masked(f: Tensor, mask: Tensor | None) -> Tensor:
@@ -101,14 +129,28 @@ def _masked(f: Tensor, mask: Tensor | None) -> Tensor:
 
 
 # --- by rules: one matrix product a layer -------------------------------------------------------------------------------
-def _ruled(net: nn.Module, theta: Vector) -> dict[nn.Module, list[tuple[str, str]]] | None:
+Owners = dict[nn.Module, list[tuple[str, str]]]  # modules, each with (own name, name in θ) of its weights
+
+
+class Ruled(NamedTuple):
+    """The modules whose rules hold for a network, and those of them whose gradients of single examples must be formed."""
+
+    owners: Owners
+    formed: list[nn.Module]
+
+
+def _owners(net: nn.Module, theta: Vector) -> Owners | None:
     """The modules that own the weights, each with its (own name, name in θ); None where some weight has no rule."""
-    owners: dict[nn.Module, list[tuple[str, str]]] = {}
+    owners: Owners = {}
     count = 0
     for prefix, module in net.named_modules():
         for own, p in module.named_parameters(recurse=False):
             if p.requires_grad:
                 if type(module) not in _RULES or own not in ("weight", "bias"):
+                    return None
+                if isinstance(module, nn.Conv1d | nn.Conv2d) and (
+                    module.padding_mode != "zeros" or isinstance(module.padding, str)
+                ):
                     return None
                 name = f"{prefix}.{own}" if prefix else own
                 if name not in theta.names:
@@ -124,18 +166,69 @@ def _each_once(net: nn.Module) -> bool:
     return len(names) == len(set(names))
 
 
-def _rows(ruled: dict[nn.Module, list[tuple[str, str]]] | None, theta: Vector) -> int:
-    if ruled is None:
-        largest = len(theta)
-    else:
-        formed = [p.numel() for m in ruled if not isinstance(m, nn.Linear) for p in m.parameters(recurse=False)]
-        largest = max(formed, default=1)
-    return max(1, min(ROWS, BYTES // (4 * largest)))
+def _rows(ruled: Ruled | None, theta: Vector) -> int:
+    """How many examples at once, so that the gradients of single ones take at most `BYTES`."""
+    largest = (
+        len(theta)
+        if ruled is None
+        else max((p.numel() for m in ruled.formed for p in m.parameters(recurse=False)), default=1)
+    )
+    return max(1, min(ROWS, BYTES // (theta.tensors[0].element_size() * largest)))
+
+
+def _checked(net: nn.Module, theta: Vector, owners: Owners, x: Tensor) -> Ruled | None:
+    """Whether the rules hold for this network: on a few examples, Σ_i r_i g_i by rules, for random r and cotangents, is what
+    autograd says. A layer used twice, a weight used outside its layer, examples folded into another dimension: none holds."""
+    with _recorded(owners) as calls, torch.enable_grad():
+        f = _logits(net, x)
+    draws = torch.Generator().manual_seed(0)
+    v = torch.randn(f.shape, generator=draws).to(f)
+    r = torch.randn(len(x), generator=draws).to(f)
+    if len({m for m, _, _ in calls}) < len(calls) or any(len(h) != len(x) or len(a) != len(x) for _, h, a in calls):
+        return None
+    truth = dict(
+        zip(
+            theta.names,
+            torch.autograd.grad(f, theta.tensors, r[:, None] * v, retain_graph=True, materialize_grads=True),
+        )
+    )
+    deltas = torch.autograd.grad(f, [a for _, _, a in calls], v, materialize_grads=True)
+    formed = []
+    for (module, h, _), delta in zip(calls, deltas):
+        if not _rank_one(module, delta):
+            formed.append(module)
+        for (_, name), g in zip(owners[module], _RULES[type(module)](module, h, delta, owners[module])):
+            found = torch.tensordot(r, g, 1)
+            if not torch.allclose(found, truth[name], rtol=1e-3, atol=1e-4 * float(truth[name].abs().max()) + 1e-12):
+                return None
+    return Ruled(owners, formed)
+
+
+def _rank_one(module: nn.Module, delta: Tensor) -> bool:
+    return isinstance(module, nn.Linear) and delta.dim() == 2
+
+
+@contextmanager
+def _recorded(owners: Owners) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
+    """The calls of the owners' forward within: module, input, output."""
+    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+        h = args[0] if args else next(iter(kwargs.values()))
+        calls.append((module, h.detach(), output))
+        return output.clone()  # so that an in-place activation does not change what is recorded
+
+    hooks = [m.register_forward_hook(record, with_kwargs=True) for m in owners]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _by_rules(
     net: nn.Module,
-    ruled: dict[nn.Module, list[tuple[str, str]]],
+    ruled: Ruled,
     x: Tensor,
     y: Tensor,
     mask: Tensor | None,
@@ -143,21 +236,9 @@ def _by_rules(
     power: int,
     total: Vector,
 ) -> int:
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-
-    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        calls.append((module, args[0].detach(), output))
-        return output.clone()  # so that an in-place activation does not change what is recorded
-
-    hooks = [m.register_forward_hook(record) for m in ruled]
-    try:
-        with torch.enable_grad():
-            f = _logits(net, x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if len({m for m, _, _ in calls}) < len(calls):  # a layer used twice: its gradients add before they are squared
-        return _by_func(net, Vector.of(net), x, y, mask, cotangents, power, total)
+    owners = ruled.owners
+    with _recorded(owners) as calls, torch.enable_grad():
+        f = _logits(net, x)
     outputs = [a for _, _, a in calls]
     pairs = cotangents(_masked(f.detach(), mask), y)
     sums = total.dict()
@@ -165,19 +246,18 @@ def _by_rules(
     for i, (v, w) in enumerate(pairs):
         deltas = torch.autograd.grad(f, outputs, v.to(f.dtype), retain_graph=i + 1 < len(pairs), materialize_grads=True)
         for (module, h, _), delta in zip(calls, deltas):
-            if isinstance(module, nn.Linear) and delta.dim() == 2:
+            if _rank_one(module, delta):
                 s = delta.abs() if power == 1 else delta.square()
                 s = s if w is None else s * w[:, None]
                 rank_one[module] = rank_one[module] + s if module in rank_one else s
                 continue
-            for (own, name), g in zip(ruled[module], _RULES[type(module)](module, h, delta, ruled[module])):
-                assert own in name
+            for (_, name), g in zip(owners[module], _RULES[type(module)](module, h, delta, owners[module])):
                 g = g.abs() if power == 1 else g.square()
                 sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
     for module, h, _ in calls:
         if module in rank_one:
             s = rank_one[module]
-            for own, name in ruled[module]:
+            for own, name in owners[module]:
                 if own == "weight":
                     sums[name].addmm_(s.T, h.abs() if power == 1 else h.square())
                 else:
@@ -190,18 +270,16 @@ Rule = Callable[[Any, Tensor, Tensor, Own], Iterator[Tensor]]  # module, input, 
 
 
 def _linear(module: nn.Linear, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
-    h, delta = h.flatten(1, -2), delta.flatten(1, -2)  # [B, positions, units]
+    h, delta = (t.unsqueeze(1) if t.dim() == 2 else t.flatten(1, -2) for t in (h, delta))  # [B, positions, units]
     for name, _ in own:
         yield torch.einsum("bti,bto->boi", h, delta) if name == "weight" else delta.sum(1)
 
 
 def _conv(module: nn.Conv1d | nn.Conv2d, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
     two = isinstance(module, nn.Conv2d)
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        raise MethodError(f"{module}: importance knows zero padding given in numbers; got {module.padding_mode!r}")
     if not two:
         h, delta = h.unsqueeze(2), delta.unsqueeze(2)
-    geometry = [module.kernel_size, module.dilation, module.padding, module.stride]
+    geometry: list[Any] = [module.kernel_size, module.dilation, module.padding, module.stride]
     kernel, dilation, padding, stride = [g if two else (d, *g) for g, d in zip(geometry, (1, 1, 0, 1))]
     patches = F.unfold(h, kernel, dilation, padding, stride)  # [B, in·k, positions]
     B, groups = len(h), module.groups
@@ -273,9 +351,10 @@ def _by_func(
 
     pairs = cotangents(_masked(_logits(net, x).detach(), mask), y)
     sums = total.dict()
-    if any(
-        isinstance(m, nn.RNNBase) for m in net.modules()
-    ):  # torch's recurrent layers cannot be vectorised over examples
+    # torch's recurrent layers cannot be vectorised over examples, and functional_call leaves other tensors behind in a module
+    # that has two names
+    aliases = len(list(net.named_modules(remove_duplicate=False))) > len(list(net.modules()))
+    if aliases or any(isinstance(m, nn.RNNBase) for m in net.modules()):
         return _one_by_one(net, theta, x, pairs, power, total)
     for v, w in pairs:
         for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v).items():
@@ -312,8 +391,8 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
     """The diagonal of the Hessian of the mean negative log-likelihood at the true labels, the lecture's second
     derivative; negative curvature counts as none.
 
-    It takes one Hessian-vector product a weight, so it is for small networks. Where a network is piecewise linear
-    (ReLU) it equals the exact Fisher at every point that has a second derivative.
+    It takes one Hessian-vector product a weight, so it is for small networks. Where the logits are piecewise linear in each
+    single weight (ReLU networks without tied weights) it equals the exact Fisher at every point that has a second derivative.
 
     Raises:
         MethodError: more than `most` weights.
@@ -325,30 +404,24 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
             "importance 'exact', which equals it for ReLU networks"
         )
     weights = {name: p.detach() for name, p in theta}
-    examples = edge.examples
-    if limit is not None and limit < len(examples):
-        examples = examples.subset(torch.randperm(len(examples), generator=edge.generator)[:limit])
+    examples = _limited(edge, limit)
     total = torch.zeros(len(theta), dtype=theta.tensors[0].dtype, device=theta.tensors[0].device)
-    was = net.training
-    net.eval()
-    for chunk in examples.all(ROWS):
-        batch = Batch(
-            chunk.x.to(total.device), chunk.y.to(total.device), edge.mask if chunk.mask is None else chunk.mask
-        )
+    with _evaluating(net):
+        for chunk in examples.all(ROWS):
+            batch = Batch(*_placed(chunk, edge))
 
-        def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
-            return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)
+            def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
+                return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)
 
-        def second(e: Tensor, loss: Callable[[dict[str, Tensor]], Tensor] = loss) -> Tensor:
-            along = jvp(grad(loss), (weights,), (theta.like(e).dict(),))[1]
-            return (torch.cat([g.reshape(-1) for g in along.values()]) * e).sum()
+            def second(e: Tensor, loss: Callable[[dict[str, Tensor]], Tensor] = loss) -> Tensor:
+                along = jvp(grad(loss), (weights,), (theta.like(e).dict(),))[1]
+                return (torch.cat([g.reshape(-1) for g in along.values()]) * e).sum()
 
-        for start in range(0, len(theta), 64):
-            stop = min(start + 64, len(theta))
-            basis = torch.zeros(stop - start, len(theta), dtype=total.dtype, device=total.device)
-            basis[torch.arange(stop - start), torch.arange(start, stop)] = 1
-            total[start:stop] += vmap(second)(basis)
-        edge.costs.forward += len(batch.y) * len(theta)
-        edge.costs.backward += len(batch.y) * len(theta)
-    net.train(was)
+            for start in range(0, len(theta), 64):
+                stop = min(start + 64, len(theta))
+                basis = torch.zeros(stop - start, len(theta), dtype=total.dtype, device=total.device)
+                basis[torch.arange(stop - start), torch.arange(start, stop)] = 1
+                total[start:stop] += vmap(second)(basis)
+            edge.costs.forward += len(batch.y) * len(theta)
+            edge.costs.backward += len(batch.y) * len(theta)
     return theta.like(total.clamp(min=0) / len(examples))

@@ -6,7 +6,9 @@ number of tasks, exactly. The force is λ A (θ − m); taken implicitly, after 
 
     θ ← argmin_u  ½ (u − θ)² + ηλ ½ A (u − m)²  =  (θ + ηλA m) / (1 + ηλA),
 
-which no λ can make diverge (a proximal step).
+which no λ can make diverge (a proximal step). With momentum η is what a constant gradient moves in the long run, so that both
+ways of taking the penalty come to rest at the same point; an adaptive optimiser (Adam) scales each weight's gradient by itself,
+and there the implicit penalty is another one: unscaled.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Quadratic:
     def plus(self, F: Vector, theta: Vector) -> Quadratic:
         """With the term ½ F (θ − `theta`)² added."""
         A = self.A + F
-        m = A.map(_mean, self.A, self.m, F, theta)
+        m = A.map(_mean, self.m, F, theta)
         return Quadratic(A, m, self.terms + 1)
 
     def moved(self, A: Vector, theta: Vector) -> Quadratic:
@@ -60,18 +62,21 @@ class Quadratic:
         return grads.addcmul_(self.A, theta - self.m, strength) if self.terms else grads
 
     def settle(self, step: Step, strength: float) -> None:
-        """The implicit step, as θ + r (m − θ) with r = 1 / (1 + 1/(ηλA)): exact at 0 and at ∞."""
+        """The implicit step, as θ + r (m − θ) with r = 1 / (1 + 1/(ηλA)), 0 where there is no importance: exact at λ = 0 and
+        at λ = ∞."""
         if self.terms:
             for p, A, m, eta in zip(step.after.tensors, self.A.tensors, self.m.tensors, step.rates):
-                p.lerp_(m, 1 / (1 + 1 / (A * strength * eta)))
+                r = 1 / (1 + 1 / (A * strength * eta))
+                p.lerp_(m, torch.where(A * eta > 0, r, 0.0))
 
     def resize(self, mapping: IndexMap, theta: Vector) -> Quadratic:
         """After a growth: what is new has no guard."""
         return Quadratic(mapping.carry(self.A, theta), mapping.carry(self.m, theta), self.terms)
 
 
-def _mean(A: Tensor, A0: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
-    return torch.where(A > 0, (A0 * m0 + F * theta) / A.clamp(min=torch.finfo(A.dtype).tiny), theta)
+def _mean(A: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
+    """(A_0 m_0 + F θ) / A, as m_0 + (θ − m_0) F / A."""
+    return torch.where(A > 0, m0.lerp(theta, F / A), theta)
 
 
 @dataclass(frozen=True, kw_only=True)
