@@ -63,7 +63,7 @@ def main() -> None:
     torch.set_num_threads(said.threads)
     seeds = range(said.seeds)
 
-    net, training = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=10)
+    net, training = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=5)
     chosen = choose(
         partial(EWC, implicit=True), GRID, net, two_corpora(said.source, seed=0), training, seeds=[1000, 1001], jobs=2
     )
