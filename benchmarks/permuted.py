@@ -21,7 +21,7 @@ from lifelong.config import Config
 from lifelong.jobs import execute
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.1, batch_size=128, epochs=1)
-GRIDS = {"l2": (0.001, 0.01, 0.03, 0.1), "ewc": (10.0, 30.0, 100.0, 300.0, 1000.0)}
+GRIDS = {"l2": (0.003, 0.01, 0.03), "ewc": (0.3, 1.0, 3.0, 10.0, 30.0)}
 
 
 def main() -> None:
