@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 EPILOG = """\
 A first look:           lifelong demo
-Ten permuted tasks:     lifelong run --stream permuted --method finetune,ewc,joint --ewc.strength 100 --seeds 3
+Ten permuted tasks:     lifelong run --stream permuted --method finetune,ewc,joint --ewc.strength 3 --seeds 3
 The options of a run:   lifelong run --stream permuted --method ewc --help
 """
 

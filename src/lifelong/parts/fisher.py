@@ -1,6 +1,6 @@
 """Importances of weights from per-example gradients, exact and vectorised.
 
-All of them are sums over examples x of  w |Jᵀv|ᵖ , J being the Jacobian of the logits f(x) by the weights, for
+All of them are sums over examples x of ``w |Jᵀv|ᵖ``, J being the Jacobian of the logits f(x) by the weights, for
 cotangents v and weights w that depend on f(x) alone. With q = softmax f over the outputs that compete and e_y the
 one-hot of y,  ∂ log q_y / ∂θ = Jᵀ(e_y − q):
 
@@ -8,10 +8,10 @@ one-hot of y,  ∂ log q_y / ∂θ = Jᵀ(e_y − q):
 * Fisher, sampled     F = E_x (∂ log q_ŷ)²,  ŷ ~ q        one v
 * Fisher, argmax      the same with ŷ = argmax q
 * Fisher, empirical   the same with the true label
-* MAS                 E_x |∂ ‖f‖²| = E_x |Jᵀ 2f|          one v, p = 1
+* MAS                 ``E_x |∂ ‖f‖²| = E_x |Jᵀ 2f|``      one v, p = 1
 
-For a linear layer the gradient of one example is the outer product δ hᵀ, so that Σ |δ hᵀ|ᵖ is one matrix product,
-(|δ|ᵖ)ᵀ |h|ᵖ, for all examples at once: no gradient of a single example is ever formed. Convolutions, normalisations and
+For a linear layer the gradient of one example is the outer product δ hᵀ, so that ``Σ |δ hᵀ|ᵖ`` is one matrix product,
+``(|δ|ᵖ)ᵀ |h|ᵖ``, for all examples at once: no gradient of a single example is ever formed. Convolutions, normalisations and
 embeddings have rules of their own; a network with anything else (or with tied weights) goes through `torch.func`, and one
 with recurrent layers of torch's through one example after another.
 Memory: at most `BYTES` for per-example gradients, by taking fewer examples at once.
@@ -74,7 +74,7 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
 
 
 def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit: int | None = None) -> Vector:
-    """Mean over examples of  Σ_k w_k |Jᵀv_k|ᵖ, for the `(v_k, w_k)` that `cotangents` makes of logits and labels."""
+    """Mean over examples of ``Σ_k w_k |Jᵀv_k|ᵖ``, for the `(v_k, w_k)` that `cotangents` makes of logits and labels."""
     net, theta = edge.net, edge.theta
     total, count = theta.zeros(), 0
     examples = _limited(edge, limit)
