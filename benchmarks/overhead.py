@@ -172,6 +172,8 @@ def main() -> None:
         by_hand = ByHand([tensors(t.train) for t in stream], [tensors(t.test) for t in stream], batch)
         training = Training(lr=LR, batch_size=batch)
         methods: dict[str, Method] = {"finetune": Finetune(), "ewc": EWC(STRENGTH)}
+        if examples is None:
+            results["fisher"] = fisher_costs(stream, by_hand, 5)
         for label, method in methods.items():
             print(f"{name}, {label}", file=sys.stderr)
             results[f"{name}, {label}"] = pairs(
@@ -179,9 +181,7 @@ def main() -> None:
                 partial(by_hand.run, label == "ewc"),
                 said.pairs,
             )
-        if examples is None:
-            results["fisher"] = fisher_costs(stream, by_hand, 5)
-    save("overhead", said.threads, **results)
+            save("overhead", said.threads, **results)
     for key, value in results.items():
         if isinstance(value, dict) and "ratio_median" in value:
             print(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")

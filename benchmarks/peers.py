@@ -139,7 +139,7 @@ def main() -> None:
                 "acc_ours": float(np.mean(found[0][0]["R"][-1])),
                 "acc_theirs": float(np.mean(found[0][1]["R"][-1])),
             }
-    save("peers", said.threads, **results)
+            save("peers", said.threads, **results)
     for method in said.methods.split(","):
         r = results[method]
         print(
