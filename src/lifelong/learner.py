@@ -171,13 +171,16 @@ class Learner:
         examples = own if "data" not in self.method.slots else self.method.data(self.state, own, self.past)
         mask = self._mask(task)
         steps = self._steps(examples, own)
+        # what is read once or twice is transformed as it is read; the whole set at once would cost more
+        again = steps * self.training.batch_size > 2 * len(examples)
+        ready = self.prepared(examples) if again else examples
         assert self.at is not None
         while True:
-            for loss in self._train(self.prepared(examples), mask, steps):
+            for loss in self._train(ready, mask, steps):
                 self.costs.train_seconds += time.perf_counter() - began
                 yield Pause(self.at.step, steps, self.at.epoch, loss, "train" if self.at.step < steps else "end")
                 began = time.perf_counter()
-            edge = self._edge(self.prepared(examples), mask, task)
+            edge = self._edge(ready, mask, task)
             grown = self._expand(edge) if "expand" in self.method.slots else []
             if not grown:
                 break
