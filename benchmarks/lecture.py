@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from environment import save
-from lifelong import EWC, L2, MLP, Training, choose, interval, two_corpora
+from lifelong import EWC, L2, MLP, Training, choose_each, interval, two_corpora
 from lifelong.config import Config
 from lifelong.jobs import execute
 
@@ -40,7 +40,8 @@ def main() -> None:
     said = parser.parse_args()
     stream = two_corpora(said.source, seed=1000)
     make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
-    chosen = {n: choose(make[n], g, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs) for n, g in GRIDS.items()}
+    candidates = {n: (make[n], g) for n, g in GRIDS.items()}
+    chosen = choose_each(candidates, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs)
     print({n: str(c) for n, c in chosen.items()}, flush=True)
     config = Config.from_keys(
         {

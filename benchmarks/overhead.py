@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from environment import save
-from lifelong import EWC, MLP, Finetune, Method, Training, fit, permuted
+from lifelong import EWC, MAS, MLP, SI, Finetune, Method, RWalk, Training, fit, permuted
 from lifelong.method import Costs, Edge
 from lifelong.parts.fisher import fisher
 from lifelong.stream import Stream, Tensors
@@ -150,6 +150,23 @@ def fisher_costs(stream: Stream, by_hand: ByHand, n: int) -> dict[str, float]:
     return {k: statistics.median(v) for k, v in took.items()}
 
 
+def step_costs(source: str, n: int) -> dict[str, dict[str, float]]:
+    """Seconds of training (three tasks, without evaluation) of the methods that guard weights, over fine-tuning's."""
+    stream = permuted(source, tasks=3, seed=0)
+    methods = {"si": SI(0.1), "rwalk": RWalk(0.1), "ewc": EWC(STRENGTH, importance="empirical"), "mas": MAS(0.01)}
+
+    def train(method: Method) -> float:
+        [record] = fit(method, MLP((256, 256)), stream, training=Training(lr=LR, batch_size=128)).records.values()
+        return float(sum(record.train_seconds[1:]))
+
+    found: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(n):
+        for name, method in methods.items():
+            found[name].append(train(method) / train(Finetune()))
+        print("  " + ", ".join(f"{k} {v[-1]:.2f}" for k, v in found.items()), file=sys.stderr)
+    return {k: {"median": statistics.median(v), "min": min(v), "max": max(v), "pairs": n} for k, v in found.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7)
@@ -182,9 +199,15 @@ def main() -> None:
                 said.pairs,
             )
             save("overhead", said.threads, **results)
+    print("seconds of training over fine-tuning's", file=sys.stderr)
+    results["training"] = step_costs(said.source, said.pairs)
+    save("overhead", said.threads, **results)
     for key, value in results.items():
         if isinstance(value, dict) and "ratio_median" in value:
             print(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")
+    told = results["training"]
+    assert isinstance(told, dict)
+    print("training over fine-tuning's:", ", ".join(f"{k} {v['median']:.2f}" for k, v in told.items()))
     print("fisher of as many examples as an epoch has, in epochs:", end=" ")
     costs = results["fisher"]
     assert isinstance(costs, dict)

@@ -5,7 +5,9 @@ printed apart; what is compared is training and R. Avalanche gets its tensors pe
 fastest way. The two run in turn, each in a process of its own with as many threads.
 
     python -m venv PEER; PEER/bin/pip install torch==2.14.1 torchvision==0.29.1 avalanche-lib==0.6.0
-    python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 3]
+    python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 3] [--tasks 10]
+
+What was measured of other methods before stays in the result's file.
 
 Avalanche's Fisher is the squared gradient of batch means and its penalty has no ½, so that strengths do not carry over: its
 accuracy with EWC is printed, not compared.
@@ -95,11 +97,12 @@ def main() -> None:
         return
     if not said.peer:
         parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
-    from environment import save
+    from environment import RESULTS, save
     from lifelong.streams import load
 
     source = load(said.source)
-    results: dict[str, Any] = {"what": "avalanche-lib 0.6.0 / library"}
+    path = RESULTS / "peers.json"
+    jobs: dict[str, Any] = json.loads(path.read_text())["jobs"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         rng = np.random.default_rng(0)
@@ -123,7 +126,8 @@ def main() -> None:
                 found.append((a, b))
                 print(f"{method}: {_work(a):.1f} s against {_work(b):.1f} s", file=sys.stderr)
             ratios = sorted(_work(b) / _work(a) for a, b in found)
-            results[method] = {
+            jobs[method] = {
+                "tasks": said.tasks,
                 "ratio_median": statistics.median(ratios),
                 "ratio_min": ratios[0],
                 "ratio_max": ratios[-1],
@@ -139,9 +143,9 @@ def main() -> None:
                 "acc_ours": float(np.mean(found[0][0]["R"][-1])),
                 "acc_theirs": float(np.mean(found[0][1]["R"][-1])),
             }
-            save("peers", said.threads, **results)
+            save("peers", said.threads, what="avalanche-lib 0.6.0 / library", jobs=jobs)
     for method in said.methods.split(","):
-        r = results[method]
+        r = jobs[method]
         print(
             f"{method}: {r['ratio_median']:.1f} times ({r['ratio_min']:.1f} to {r['ratio_max']:.1f}, {r['pairs']} pairs); "
             f"accuracy {r['acc_ours']:.3f} ours, {r['acc_theirs']:.3f} theirs"

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from environment import RESULTS, save
-from lifelong import EWC, MLP, SI, Training, choose, split
+from lifelong import EWC, MLP, SI, Training, choose_each, split
 from lifelong.config import Config
 from lifelong.jobs import execute
 
@@ -71,10 +71,8 @@ def main() -> None:
     table = json.loads(path.read_text())["scenarios"] if path.exists() else {}
     for scenario in said.scenarios.split(","):
         stream = split("mnist", scenario=scenario)
-        chosen = {
-            name: choose(MAKE[name], grid, NET, stream, training, seeds=[1000], jobs=said.jobs)
-            for name, grid in GRIDS.items()
-        }
+        candidates = {name: (MAKE[name], grid) for name, grid in GRIDS.items()}
+        chosen = choose_each(candidates, NET, stream, training, seeds=[1000], jobs=said.jobs)
         print(scenario, {n: str(c) for n, c in chosen.items()}, flush=True)
         cells = {}
         for name in ("none", "joint", "ewc", "online", "si"):

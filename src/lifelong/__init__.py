@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
-    from .tune import choose
+    from .tune import choose, choose_each
 
 _HOME = {
     "errors": ("DataError", "LifelongError", "MethodError", "RunError", "TrainingError"),
@@ -34,7 +34,7 @@ _HOME = {
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": ("from_folder", "from_frame", "permuted", "rotated", "split", "stream_of", "two_corpora"),
-    "tune": ("choose",),
+    "tune": ("choose", "choose_each"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -67,6 +67,7 @@ __all__ = [
     "TrainingError",
     "chain",
     "choose",
+    "choose_each",
     "fit",
     "from_folder",
     "from_frame",

@@ -49,7 +49,7 @@ def _main(args: list[str]) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    demo = commands.add_parser("demo", help="the story of forgetting in about a minute: two digit corpora, offline")
+    demo = commands.add_parser("demo", help="the story of forgetting in under a minute: two digit corpora, offline")
     demo.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_demo)")
     commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
     resumed = commands.add_parser("resume", help="go on exactly where a run was stopped")

@@ -33,7 +33,7 @@ def demo(out: Path) -> int:
     from .jobs import execute
     from .methods import EWC, L2
     from .progress import Progress
-    from .tune import Choice, choose
+    from .tune import choose_each
 
     began = time.monotonic()
     base = Config.from_keys({"stream": "two_corpora", "threads": 1})
@@ -42,10 +42,10 @@ def demo(out: Path) -> int:
     print(f"data   {stream.source}\nnet    {base.build_net()}\nout    {out}", file=sys.stderr)
     net, training = base.build_net(), base.build_training()
     makers: dict[str, Any] = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
-    chosen: dict[str, Choice] = {}
-    for name, grid in GRIDS.items():
-        chosen[name] = choose(makers[name], grid, net, stream, training, seeds=(1000, 1001), fraction=0.2, jobs=JOBS)
-        print(f"strength of {name} chosen on held-out training data: {chosen[name]}", file=sys.stderr)
+    candidates = {name: (makers[name], grid) for name, grid in GRIDS.items()}
+    chosen = choose_each(candidates, net, stream, training, seeds=(1000,), fraction=0.2, jobs=JOBS)
+    for name, choice in chosen.items():
+        print(f"strength of {name} chosen on held-out training data: {choice}", file=sys.stderr)
     config = Config.from_keys(
         {
             "stream": "two_corpora",

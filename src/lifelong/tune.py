@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from .learner import Training
 from .method import Method
 from .stream import Stream
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "choose_each"]
 
 
 class Choice(NamedTuple):
@@ -55,7 +55,29 @@ def choose(
 
     A value with which training breaks down scores 0.
     """
-    work = [(make, value, net, stream, training, seed, fraction) for value in grid for seed in seeds]
+    [choice] = choose_each(
+        {"": (make, grid)}, net, stream, training, seeds=seeds, fraction=fraction, jobs=jobs
+    ).values()
+    return choice
+
+
+def choose_each(
+    candidates: Mapping[str, tuple[Callable[[float], Method], Sequence[float]]],
+    net: Build,
+    stream: Stream,
+    training: Training,
+    *,
+    seeds: Sequence[int] = (1000,),
+    fraction: float = 0.1,
+    jobs: int = 1,
+) -> dict[str, Choice]:
+    """`choose` for several methods at once: by name, what makes the method and its grid; the processes are shared."""
+    work = [
+        (make, value, net, stream, training, seed, fraction)
+        for make, grid in candidates.values()
+        for value in grid
+        for seed in seeds
+    ]
     if jobs == 1:
         got = [_score(*w) for w in work]
     else:
@@ -63,9 +85,11 @@ def choose(
             jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
             got = list(pool.map(_score, *zip(*work)))
-    scores = np.array(got).reshape(len(grid), len(seeds)).mean(1)
-    best = int(np.argmax(scores))
-    return Choice(float(grid[best]), tuple(grid), tuple(scores.tolist()), tuple(seeds))
+    left, chosen = iter(got), {}
+    for name, (_, grid) in candidates.items():
+        scores = [float(np.mean([next(left) for _ in seeds])) for _ in grid]
+        chosen[name] = Choice(float(grid[int(np.argmax(scores))]), tuple(grid), tuple(scores), tuple(seeds))
+    return chosen
 
 
 def _score(
