@@ -9,9 +9,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["RESULTS", "environment", "save"]
+__all__ = ["DOCS", "RESULTS", "environment", "save"]
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def environment(threads: int) -> dict[str, object]:

@@ -5,24 +5,28 @@ EWC, in one process and in turn: the library, the loop by hand, the library, ...
 tensors that were permuted beforehand, outside the clock; the library does that within it. Both do the same arithmetic: the
 same steps, the same closed-form penalty, the same exact Fisher, the same evaluation.
 
-    python benchmarks/overhead.py [--pairs 7] [--threads 1]
+    python benchmarks/overhead.py [--pairs 7] [--threads 1] [--only fisher,finetune-128,ewc-128,finetune-10,ewc-10,training]
+
+With --only, what was measured before of the others stays in the result's file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import save
+from environment import RESULTS, save
 from lifelong import EWC, MAS, MLP, SI, Finetune, Method, RWalk, Training, fit, permuted
 from lifelong.method import Costs, Edge
 from lifelong.parts.fisher import fisher
@@ -173,13 +177,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--source", default="mnist")
+    parser.add_argument("--only", default="fisher,finetune-128,ewc-128,finetune-10,ewc-10,training")
     said = parser.parse_args()
+    only = said.only.split(",")
     torch.set_num_threads(said.threads)
-    results: dict[str, object] = {"what": "library / loop by hand", "tasks": said.tasks}
+    path = RESULTS / "overhead.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results = {k: v for k, v in found.items() if isinstance(v, dict) and k != "versions"}
+
+    def keep(key: str, value: object) -> None:
+        results[key] = value
+        save("overhead", said.threads, what="library / loop by hand", tasks=said.tasks, **results)
+
     for name, batch, examples in (
         ("batch 128, 60,000 images a task", 128, None),
         ("batch 10, 1,000 images a task", 10, 1000),
     ):
+        methods: dict[str, Method] = {"finetune": Finetune(), "ewc": EWC(STRENGTH)}
+        wanted = [m for m in methods if f"{m}-{batch}" in only]
+        fishers = batch == 128 and "fisher" in only
+        if not (wanted or fishers):
+            continue
         stream = permuted(said.source, tasks=said.tasks, seed=0, examples=examples)
 
         def tensors(part: Tensors) -> tuple[Tensor, Tensor]:
@@ -188,30 +206,27 @@ def main() -> None:
 
         by_hand = ByHand([tensors(t.train) for t in stream], [tensors(t.test) for t in stream], batch)
         training = Training(lr=LR, batch_size=batch)
-        methods: dict[str, Method] = {"finetune": Finetune(), "ewc": EWC(STRENGTH)}
-        if examples is None:
-            results["fisher"] = fisher_costs(stream, by_hand, 5)
-        for label, method in methods.items():
+        if fishers:
+            keep("fisher", fisher_costs(stream, by_hand, 5))
+        for label in wanted:
             print(f"{name}, {label}", file=sys.stderr)
-            results[f"{name}, {label}"] = pairs(
-                partial(fit, method, MLP((256, 256)), stream, training=training),
-                partial(by_hand.run, label == "ewc"),
-                said.pairs,
-            )
-            save("overhead", said.threads, **results)
-    print("seconds of training over fine-tuning's", file=sys.stderr)
-    results["training"] = step_costs(said.source, said.pairs)
-    save("overhead", said.threads, **results)
+            ours = partial(fit, methods[label], MLP((256, 256)), stream, training=training)
+            keep(f"{name}, {label}", pairs(ours, partial(by_hand.run, label == "ewc"), said.pairs))
+        del by_hand
+    if "training" in only:
+        print("seconds of training over fine-tuning's", file=sys.stderr)
+        keep("training", step_costs(said.source, said.pairs))
     for key, value in results.items():
-        if isinstance(value, dict) and "ratio_median" in value:
+        if "ratio_median" in value:
             print(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")
-    told = results["training"]
-    assert isinstance(told, dict)
-    print("training over fine-tuning's:", ", ".join(f"{k} {v['median']:.2f}" for k, v in told.items()))
-    print("fisher of as many examples as an epoch has, in epochs:", end=" ")
-    costs = results["fisher"]
-    assert isinstance(costs, dict)
-    print(", ".join(f"{k} {costs[k] / costs['epoch']:.2f}" for k in ("empirical", "sampled", "exact")))
+    if "training" in results:
+        print(
+            "training over fine-tuning's:", ", ".join(f"{k} {v['median']:.2f}" for k, v in results["training"].items())
+        )
+    if "fisher" in results:
+        costs = results["fisher"]
+        print("fisher of as many examples as an epoch has, in epochs:", end=" ")
+        print(", ".join(f"{k} {costs[k] / costs['epoch']:.2f}" for k in ("empirical", "sampled", "exact")))
 
 
 if __name__ == "__main__":

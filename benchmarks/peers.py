@@ -1,13 +1,19 @@
 """The same job with avalanche-lib 0.6.0, in a virtual environment of its own.
 
 Permuted MNIST, 10 tasks, 784-256-256-10, batch 128, one epoch, SGD, R after each task. Imports and the building of data are
-printed apart; what is compared is training and R. Avalanche gets its tensors permuted and scaled beforehand, which is its
-fastest way. The two run in turn, each in a process of its own with as many threads.
+printed apart; what is compared is training and R. `--benchmark classic` is avalanche as it comes: its own PermutedMNIST with its
+transforms (normalise, permute; ours do the same within the clock), its default evaluator and logger. `tensors` gives it images
+that were permuted and scaled beforehand, one metric and no logger: its best case. The two libraries run in turn, each in a
+process of its own with as many threads.
 
     python -m venv PEER; PEER/bin/pip install torch==2.14.1 torchvision==0.29.1 avalanche-lib==0.6.0
-    python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 3] [--tasks 10]
+    python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 2] [--tasks 10]
+        [--benchmark classic]
+    python benchmarks/peers.py --peer PEER/bin/python --methods replay,derpp,gem,agem --online
 
 What was measured of other methods before stays in the result's file.
+
+With --online: batch 10, 1,000 images a task, 784-100-100-10, a memory of 256 a task (GEM, A-GEM) or 500 in all.
 
 Avalanche's Fisher is the squared gradient of batch means and its penalty has no ½, so that strengths do not carry over: its
 accuracy with EWC is printed, not compared.
@@ -18,10 +24,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +43,14 @@ METHODS: dict[str, tuple[dict[str, Any], float | None]] = {
     "ewc": ({"strength": 1.0, "importance": "empirical"}, 1.0),
     "si": ({"strength": 0.1}, 0.1),
     "mas": ({"strength": 0.01, "implicit": True}, 0.01),
+    "replay": ({"slots": 500}, None),
+    "derpp": ({"slots": 500, "alpha": 0.5, "beta": 0.5}, None),
+    "gem": ({"slots": 256, "margin": 0.5}, None),
+    "agem": ({"slots": 2560, "batch": 256}, None),
 }
 
 
-def ours(data: Path, method: str, threads: int) -> dict[str, Any]:
+def ours(data: Path, method: str, threads: int, online: bool, classic: bool) -> dict[str, Any]:
     """The job with this library; runs in a process of its own (see `--ours`)."""
     began = time.perf_counter()
     import torch
@@ -47,7 +59,7 @@ def ours(data: Path, method: str, threads: int) -> dict[str, Any]:
     from lifelong.learner import Training
     from lifelong.nets import MLP
     from lifelong.registry import METHODS as KNOWN
-    from lifelong.stream import Stream, Task, Tensors
+    from lifelong.stream import Stream, Task, Tensors, Transform
     from lifelong.streams import Permute
 
     imported = time.perf_counter() - began
@@ -56,14 +68,20 @@ def ours(data: Path, method: str, threads: int) -> dict[str, Any]:
     with np.load(data) as file:
         x, y, tx, ty = (torch.from_numpy(file[k]) for k in ("x_train", "y_train", "x_test", "y_test"))
         permutations = torch.from_numpy(file["permutations"])
+
+    def normalised(move: Permute) -> Transform:
+        return lambda x: move(x).float().div_(255).sub_(0.1307).div_(0.3081)
+
+    transforms = [normalised(Permute(p)) if classic else Permute(p) for p in permutations]
     tasks = tuple(
-        Task(f"p{t}", Tensors(x, y, transform=Permute(p)), Tensors(tx, ty, transform=Permute(p)), tuple(range(10)))
-        for t, p in enumerate(permutations)
+        Task(f"p{t}", Tensors(x, y, transform=f), Tensors(tx, ty, transform=f), tuple(range(10)))
+        for t, f in enumerate(transforms)
     )
     stream = Stream(tasks, "domain", tuple(map(str, range(10))))
     built = time.perf_counter() - began
     chosen = KNOWN[method].load()(**METHODS[method][0])
-    run = fit(chosen, MLP((256, 256)), stream, training=Training(lr=0.1, batch_size=128))
+    net, training = MLP((100, 100) if online else (256, 256)), Training(lr=0.1, batch_size=10 if online else 128)
+    run = fit(chosen, net, stream, training=training)
     [record] = run.records.values()
     return {
         "import_seconds": imported,
@@ -86,26 +104,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the python of an environment with avalanche-lib")
     parser.add_argument("--methods", default="finetune,ewc")
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--benchmark", choices=("classic", "tensors"), default="classic")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--online", action="store_true", help="batch 10, 1,000 images a task")
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--source", default="mnist")
     parser.add_argument("--ours", nargs=2, metavar=("DATA", "METHOD"), help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.ours:
-        print(json.dumps(ours(Path(said.ours[0]), said.ours[1], said.threads)))
+        print(
+            json.dumps(ours(Path(said.ours[0]), said.ours[1], said.threads, said.online, said.benchmark == "classic"))
+        )
         return
     if not said.peer:
         parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
+    import torch
+
     from environment import RESULTS, save
     from lifelong.streams import load
 
     source = load(said.source)
+    if said.online:
+        kept = torch.randperm(len(source.train_y), generator=torch.Generator().manual_seed(0))[:1000]
+        source = replace(source, train_x=source.train_x[kept], train_y=source.train_y[kept])
     path = RESULTS / "peers.json"
     jobs: dict[str, Any] = json.loads(path.read_text())["jobs"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
-        rng = np.random.default_rng(0)
+        rng = np.random.RandomState(0)  # avalanche's own draws
+        raw = Path(folder) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name, x, y in (("train", source.train_x, source.train_y), ("t10k", source.test_x, source.test_y)):
+            images, labels = x.reshape(-1, 28, 28).numpy(), y.numpy().astype(np.uint8)
+            (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, *images.shape) + images.tobytes())
+            (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, len(labels)) + labels.tobytes())
         np.savez(
             data,
             x_train=source.train_x.flatten(1).numpy(),
@@ -117,16 +150,24 @@ def main() -> None:
         for method in said.methods.split(","):
             strength = METHODS[method][1]
             theirs = [said.peer, str(HERE / "peers_avalanche.py"), "--data", str(data), "--method", method]
-            theirs += ["--threads", str(said.threads), "--lr", "0.1", "--batch-size", "128"]
+            theirs += ["--threads", str(said.threads), "--lr", "0.1"]
+            theirs += [
+                "--batch-size",
+                "10" if said.online else "128",
+                "--hidden",
+                "100,100" if said.online else "256,256",
+            ]
+            theirs += ["--benchmark", said.benchmark, "--root", folder]
             theirs += ["--strength", str(strength)] if strength is not None else []
             mine = [sys.executable, __file__, "--threads", str(said.threads), "--ours", str(data), method]
+            mine += ["--benchmark", said.benchmark] + ["--online"] * said.online
             found = []
             for _ in range(said.pairs):
                 a, b = call(mine), call(theirs)
                 found.append((a, b))
                 print(f"{method}: {_work(a):.1f} s against {_work(b):.1f} s", file=sys.stderr)
             ratios = sorted(_work(b) / _work(a) for a, b in found)
-            jobs[method] = {
+            jobs[f"{method}, {said.benchmark}{', online' * said.online}"] = {
                 "tasks": said.tasks,
                 "ratio_median": statistics.median(ratios),
                 "ratio_min": ratios[0],
@@ -145,7 +186,7 @@ def main() -> None:
             }
             save("peers", said.threads, what="avalanche-lib 0.6.0 / library", jobs=jobs)
     for method in said.methods.split(","):
-        r = jobs[method]
+        r = jobs[f"{method}, {said.benchmark}{', online' * said.online}"]
         print(
             f"{method}: {r['ratio_median']:.1f} times ({r['ratio_min']:.1f} to {r['ratio_max']:.1f}, {r['pairs']} pairs); "
             f"accuracy {r['acc_ours']:.3f} ours, {r['acc_theirs']:.3f} theirs"

@@ -13,10 +13,14 @@ The script stands alone: run it with the Python of an environment that has avala
 FILE.npz holds ``x_train`` (uint8, [N, 784]), ``y_train`` (int64, [N]), ``x_test``, ``y_test`` and
 ``permutations`` (int64, [T, 784]); the images of task t are ``x[:, permutations[t]] / 255``.
 
-Each task's images are made beforehand as float32 tensors, so the training times hold no
-permuting or scaling. The benchmark is built with ``benchmark_from_datasets`` from plain
-``AvalancheDataset`` objects, without task labels: Avalanche then trains from PyTorch's own
-DataLoader rather than from its task-balanced one.
+With ``--benchmark tensors`` each task's images are made beforehand as float32 tensors, so the
+training times hold no permuting or scaling: Avalanche's best case. That benchmark is built with
+``benchmark_from_datasets`` from plain ``AvalancheDataset`` objects, without task labels: Avalanche
+then trains from PyTorch's own DataLoader rather than from its task-balanced one. With
+``--benchmark classic`` it is Avalanche as it comes: its own ``PermutedMNIST`` of ``--root``
+(torchvision's layout) with its own transforms, which normalise and permute an image when it is read,
+and its own default evaluator and logger. The permutations come from
+``numpy.random.RandomState(0)``, and FILE.npz must hold the same.
 
 ``--strength`` goes to ``ewc_lambda``, ``si_lambda`` or ``lambda_reg`` as it is; ``finetune`` does
 not use it. The three scales differ, and differ from the papers' (Avalanche's EWC squares the
@@ -50,11 +54,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from avalanche.benchmarks import CLScenario
     from avalanche.training.templates import SupervisedTemplate
 
-METHODS = ("finetune", "ewc", "si", "mas")
+METHODS = ("finetune", "ewc", "si", "mas", "replay", "derpp", "gem", "agem")
 CLASSES = 10
 EVAL_BATCH_SIZE = 512
 
@@ -72,9 +77,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="PyTorch's intra-op threads")
     parser.add_argument("--epochs", type=int, default=1, help="epochs for each task")
+    parser.add_argument("--benchmark", choices=("tensors", "classic"), default="tensors")
+    parser.add_argument("--root", help="the folder of MNIST/raw, for --benchmark classic")
     parser.add_argument("--hidden", default="256,256", help="hidden sizes, separated by commas")
     arguments = parser.parse_args()
-    if arguments.method != "finetune" and arguments.strength is None:
+    if arguments.method in ("ewc", "si", "mas") and arguments.strength is None:
         parser.error(f"--method {arguments.method} needs --strength")
     return arguments
 
@@ -83,7 +90,7 @@ def make_network(inputs: int, hidden: list[int]) -> torch.nn.Sequential:
     """Make an MLP of Linear and ReLU layers with one output for each class."""
     from torch import nn
 
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.Flatten()]
     for size in hidden:
         layers += [nn.Linear(inputs, size), nn.ReLU()]
         inputs = size
@@ -112,12 +119,23 @@ def make_benchmark(path: str) -> CLScenario:
     return benchmark_from_datasets(**streams)
 
 
+def make_classic(root: str, permutations: np.ndarray) -> CLScenario:
+    """Make Avalanche's own PermutedMNIST, and make sure that its permutations are ours."""
+    import numpy as np
+    from avalanche.benchmarks.classic import PermutedMNIST
+
+    draws = np.random.RandomState(0)
+    if not all((draws.permutation(784) == permutation).all() for permutation in permutations):
+        raise SystemExit("--benchmark classic: the file's permutations are not those of RandomState(0)")
+    return PermutedMNIST(len(permutations), seed=0, dataset_root=root)
+
+
 def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -> SupervisedTemplate:
-    """Make the strategy, with accuracy for each experience as its only metric."""
+    """Make the strategy; for tensors with accuracy for each experience as its only metric."""
     import torch
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.training.plugins import EvaluationPlugin
-    from avalanche.training.supervised import EWC, MAS, Naive, SynapticIntelligence
+    from avalanche.training.supervised import AGEM, DER, EWC, GEM, MAS, Naive, Replay, SynapticIntelligence
 
     common: dict[str, Any] = {
         "model": network,
@@ -127,14 +145,23 @@ def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -
         "train_epochs": arguments.epochs,
         "eval_mb_size": EVAL_BATCH_SIZE,
         "device": "cpu",
-        "evaluator": EvaluationPlugin(accuracy_metrics(experience=True), loggers=[]),
     }
+    if arguments.benchmark == "tensors":
+        common["evaluator"] = EvaluationPlugin(accuracy_metrics(experience=True), loggers=[])
     if arguments.method == "ewc":
         return EWC(ewc_lambda=arguments.strength, mode="separate", **common)
     if arguments.method == "si":
         return SynapticIntelligence(si_lambda=arguments.strength, **common)
     if arguments.method == "mas":
         return MAS(lambda_reg=arguments.strength, **common)
+    if arguments.method == "replay":
+        return Replay(mem_size=500, **common)
+    if arguments.method == "derpp":
+        return DER(mem_size=500, batch_size_mem=arguments.batch_size, alpha=0.5, beta=0.5, **common)
+    if arguments.method == "gem":
+        return GEM(patterns_per_exp=256, memory_strength=0.5, **common)
+    if arguments.method == "agem":
+        return AGEM(patterns_per_exp=256, sample_size=256, **common)
     return Naive(**common)
 
 
@@ -145,7 +172,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     import avalanche.benchmarks
     import avalanche.evaluation.metrics
     import avalanche.training.supervised
-    import numpy as np  # noqa: F401
+    import numpy as np
     import torch
 
     import_seconds = time.perf_counter() - start
@@ -154,7 +181,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(arguments.seed)
 
     start = time.perf_counter()
-    benchmark = make_benchmark(arguments.data)
+    if arguments.benchmark == "classic":
+        with np.load(arguments.data) as archive:
+            permutations = archive["permutations"]
+        benchmark = make_classic(arguments.root, permutations)
+    else:
+        benchmark = make_benchmark(arguments.data)
     inputs = benchmark.train_stream[0].dataset[0][0].numel()
     network = make_network(inputs, [int(size) for size in arguments.hidden.split(",")])
     strategy = make_strategy(arguments, network)
@@ -172,7 +204,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         metrics = strategy.eval(benchmark.test_stream, num_workers=0)
         eval_seconds.append(time.perf_counter() - start)
-        accuracies.append([metrics[f"Top1_Acc_Exp/eval_phase/test_stream/Exp{j:03}"] for j in range(tasks)])
+        found = {k[-6:]: v for k, v in metrics.items() if k.startswith("Top1_Acc_Exp/eval_phase/test_stream/")}
+        accuracies.append([found[f"Exp{j:03}"] for j in range(tasks)])
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         print("training diverged: the network is not finite", file=sys.stderr)
 

@@ -11,6 +11,7 @@ import yaml
 
 from lifelong.cli import main
 from lifelong.config import Config
+from lifelong.registry import METHODS, STREAMS
 
 SMALL = [
     *("run", "--stream", "split", "--stream.source", "digits", "--stream.tasks", "2", "--net.hidden", "16"),
@@ -155,3 +156,16 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in capsys.readouterr().out
         assert main([kind, "--json"]) == 0
         assert name in {e["name"] for e in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+@pytest.mark.parametrize("stream", [s for s in STREAMS if s != "folder"])
+def test_every_method_on_every_stream_and_scenario(stream: str, scenario: str, tmp_path: Path) -> None:
+    out, small = tmp_path / "run", ["--net.hidden", "16", "--epochs", "1", "--threads", "1", "--seeds", "1"]
+    if stream != "two_corpora":
+        small += ["--stream.tasks", "2"]
+    methods = [n for n, e in METHODS.items() if scenario in e.load().scenarios]
+    flags = ["--stream", stream, "--stream.source", "digits", "--scenario", scenario, *small]
+    assert main(["run", *flags, "--method", ",".join(methods), "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["methods"]) == set(methods)

@@ -15,7 +15,23 @@ if TYPE_CHECKING:
     from .learner import Learner, Training
     from .matrix import Interval, RMatrix, interval, paired
     from .method import Method, chain
-    from .methods import EWC, L2, MAS, SI, Finetune, Independent, Joint, JointOnce, RWalk
+    from .methods import (
+        AGEM,
+        DER,
+        EWC,
+        GEM,
+        L2,
+        MAS,
+        SI,
+        DERpp,
+        Finetune,
+        GDumb,
+        Independent,
+        Joint,
+        JointOnce,
+        Replay,
+        RWalk,
+    )
     from .nets import MLP
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
@@ -28,7 +44,10 @@ _HOME = {
     "learner": ("Learner", "Training"),
     "matrix": ("Interval", "RMatrix", "interval", "paired"),
     "method": ("Method", "chain"),
-    "methods": ("EWC", "L2", "MAS", "SI", "Finetune", "Independent", "Joint", "JointOnce", "RWalk"),
+    "methods": (
+        *("AGEM", "DER", "DERpp", "EWC", "GEM", "GDumb", "L2", "MAS", "SI"),
+        *("Finetune", "Independent", "Joint", "JointOnce", "RWalk", "Replay"),
+    ),
     "nets": ("MLP",),
     "guard": ("Guard", "protect"),
     "run": ("Run",),
@@ -39,13 +58,18 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AGEM",
+    "DER",
     "EWC",
+    "GEM",
     "L2",
     "MAS",
     "MLP",
     "SI",
+    "DERpp",
     "DataError",
     "Finetune",
+    "GDumb",
     "Guard",
     "Independent",
     "Interval",
@@ -58,6 +82,7 @@ __all__ = [
     "MethodError",
     "RMatrix",
     "RWalk",
+    "Replay",
     "Run",
     "RunError",
     "Stream",

@@ -30,8 +30,9 @@ class Around:
     def __init__(
         self, method: Method, net: nn.Module, theta: Vector, optimizer: torch.optim.Optimizer, costs: Costs
     ) -> None:
-        self.method, self.net, self.theta, self.optimizer, self.costs = method, net, theta, optimizer, costs
-        slots = method.slots
+        self.method, self.theta, self.optimizer = method, theta, optimizer
+        self._grad_of = _GradOf(net, theta, costs)
+        slots = method.acts
         self._changes = "gradient" in slots
         self._tracks = "track" in slots
         self._projects = "project" in slots
@@ -71,7 +72,13 @@ class Around:
             self.method.project(state, step)
         return self.method.track(state, step) if self._tracks else state
 
-    def _grad_of(self, batch: Batch) -> Vector:
+
+@final
+class _GradOf:
+    def __init__(self, net: nn.Module, theta: Vector, costs: Costs) -> None:
+        self.net, self.theta, self.costs = net, theta, costs
+
+    def __call__(self, batch: Batch) -> Vector:
         with torch.enable_grad():
             loss = cross_entropy(self.net(batch.x), batch)
             grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)

@@ -106,7 +106,7 @@ class Guard:
         if self.spec is None:
             self.spec = Spec((), self._outputs(classes), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
-        if "begin" in self.method.slots:
+        if "begin" in self.method.acts:
             with torch.no_grad():
                 self.state = self.method.begin(self.state, self._edge(_Nothing(), self._mask))
         self._open = True
@@ -117,13 +117,13 @@ class Guard:
             self.begin()
         self._own = Batch(x, y, self._mask)
         self._fresh = True
-        if "examples" not in self.method.slots:
+        if "examples" not in self.method.acts:
             return self._own
         return self.method.examples(self.state, self._own, self._draws)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The loss of a mixed batch, with what the method adds to it."""
-        claims, adds = "criterion" in self.method.slots, "loss" in self.method.slots
+        claims, adds = "criterion" in self.method.acts, "loss" in self.method.acts
         loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
         if adds:
             loss = loss + self.method.loss(self.state, self.model, batch, output)
@@ -149,7 +149,7 @@ class Guard:
         """The gradients are there, the step is next."""
         if not self._open:
             self.begin()
-        needs = self.method.slots & {"examples", "criterion", "loss", "observe"}
+        needs = self.method.acts & {"examples", "criterion", "loss", "observe"}
         if needs and not self._fresh:
             raise MethodError(
                 f"{self.method.name} takes part in the batch and the loss of each step: batch = guard.mix(x, y), then "
@@ -160,7 +160,7 @@ class Guard:
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         with torch.no_grad():
             self.state = self._around.after(self.state)
-            if "observe" in self.method.slots:
+            if "observe" in self.method.acts:
                 output = self._output[: len(self._own.y)]
                 self.state = self.method.observe(self.state, self._own, output, self._draws)
         self._fresh = False
@@ -187,8 +187,9 @@ class Guard:
         examples = data if isinstance(data, Examples) else _examples(data)
         if len(examples) == 0:
             raise DataError("consolidate needs the task's examples; got none")
-        with torch.no_grad():
-            self.state = self.method.end(self.state, self._edge(examples, self._mask))
+        if "end" in self.method.acts:
+            with torch.no_grad():
+                self.state = self.method.end(self.state, self._edge(examples, self._mask))
         self.learnt += 1
         self._open = False
 

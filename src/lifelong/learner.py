@@ -76,7 +76,11 @@ class Training:
         options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimizer in ("sgd", "rmsprop"):
             options["momentum"] = self.momentum
-        return kinds[self.optimizer]([p for p in net.parameters() if p.requires_grad], **options)
+        params = [p for p in net.parameters() if p.requires_grad]
+        if self.optimizer in ("adam", "adamw"):  # one pass over the weights in place of a dozen
+            known = {torch.float32, torch.float64}
+            options["fused"] = all(p.device.type in ("cpu", "cuda") and p.dtype in known for p in params)
+        return kinds[self.optimizer](params, **options)
 
 
 class Pause(NamedTuple):
@@ -168,7 +172,7 @@ class Learner:
         if self.at is None:
             self._enter(task)
         own = self._own(task)
-        examples = own if "data" not in self.method.slots else self.method.data(self.state, own, self.past)
+        examples = own if "data" not in self.method.acts else self.method.data(self.state, own, self.past)
         mask = self._mask(task)
         steps = self._steps(examples, own)
         # what is read once or twice is transformed as it is read; the whole set at once would cost more
@@ -181,7 +185,7 @@ class Learner:
                 yield Pause(self.at.step, steps, self.at.epoch, loss, "train" if self.at.step < steps else "end")
                 began = time.perf_counter()
             edge = self._edge(ready, mask, task)
-            grown = self._expand(edge) if "expand" in self.method.slots else []
+            grown = self._expand(edge) if "expand" in self.method.acts else []
             if not grown:
                 break
             self._grow(grown)
@@ -205,9 +209,9 @@ class Learner:
             self.optimizer = self._make_optimizer(self.net)
         self.seen = tuple(sorted({*self.seen, *task.classes}))
         self._draws = generator(self.seed, f"method/{self.learnt}", self.device)
-        if "grow" in self.method.slots:
+        if "grow" in self.method.acts:
             self._grow(self.method.grow(self.state, self.net, task))
-        if "begin" in self.method.slots:
+        if "begin" in self.method.acts:
             with torch.no_grad():
                 self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
         self.at = Position()
@@ -246,7 +250,7 @@ class Learner:
 
     def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
-        net, method, slots, optimizer = self.net, self.method, self.method.slots, self.optimizer
+        net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
         around = Around(method, net, self.theta, optimizer, self.costs)
         mixes, observes = "examples" in slots, "observe" in slots
         claims, adds = "criterion" in slots, "loss" in slots
@@ -296,7 +300,7 @@ class Learner:
                 f"task {task.name!r} ended with weights that are not finite: lower the learning rate "
                 f"(now {self.training.lr}) or the method's strength ({self.method})"
             )
-        if "end" in self.method.slots:
+        if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():
                 self.state = self.method.end(self.state, edge)
         self.remember(task)
@@ -305,13 +309,13 @@ class Learner:
     def remember(self, task: Task) -> None:
         """Counts `task` as met: its classes as seen, its examples as past where the method trains on the past."""
         self.seen = tuple(sorted({*self.seen, *task.classes}))
-        if "data" in self.method.slots:
+        if self.method.rereads:
             self.past.append(self._own(task))
         self.learnt += 1
 
     def _own(self, task: Task) -> Examples:
         """The task's training examples; where the task is known they know the outputs that compete for them."""
-        if self.scenario != "task" or "data" not in self.method.slots:
+        if self.scenario != "task" or "data" not in self.method.acts:
             return task.train
         return replace(task.train, mask=self._mask(task))  # type: ignore[type-var]
 
@@ -346,7 +350,7 @@ class Learner:
             self.theta = Vector.of(self.net)
             self.optimizer = self._make_optimizer(self.net)
             self.optimizer.load_state_dict(carry_moments(moments, old, self.theta, mapping))
-            if self.state is not None and "resize" in self.method.slots:
+            if self.state is not None and "resize" in self.method.acts:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
 
@@ -394,7 +398,7 @@ class Learner:
         was = self.net.training
         self.net.eval()
         try:
-            if "predict" in self.method.slots:
+            if "predict" in self.method.acts:
                 told = task if self.scenario == "task" or self.method.oracle else None
                 scores = self.method.predict(self.state, self.net, self._input(x), told)
             else:
@@ -521,7 +525,7 @@ class Learner:
         self.at = None if meta["at"] is None else Position(**meta["at"])
         self.costs = Costs(**meta["costs"])
         self.past = []
-        if "data" in self.method.slots:
+        if self.method.rereads:
             self.past = [self._own(task) for task in past]
             if len(self.past) != self.learnt:
                 raise MethodError(

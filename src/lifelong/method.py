@@ -16,7 +16,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,30 @@ class Batch(NamedTuple):
     y: Tensor  # [B] output indices
     mask: Tensor | None = None  # [C] or [B, C], true where an output competes; None: all do
     weight: Tensor | None = None  # [B] weights of the examples in the loss; None: 1/B each
+    target: Tensor | None = None  # [B, C] earlier outputs to stay close to; NaN where there are none; None: nowhere
+
+    def plus(self, other: Batch) -> Batch:
+        """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
+        be given on both sides or on neither."""
+        B, k = len(self.y), len(other.y)
+        if (self.weight is None) != (other.weight is None):
+            raise MethodError(
+                "one method of this chain weighs the examples of a step and another does not: leave one out"
+            )
+        weight = None if self.weight is None or other.weight is None else torch.cat([self.weight, other.weight])
+        mask = self.mask
+        if other.mask is not None:
+            own = torch.ones_like(other.mask[:1]) if mask is None else mask
+            mask = torch.cat([own.expand(B, -1), other.mask.expand(k, -1)])
+        elif mask is not None and mask.dim() == 2:
+            mask = torch.cat([mask, torch.ones_like(mask[:1]).expand(k, -1)])
+        target = self.target
+        if target is not None or other.target is not None:
+            width = (target if target is not None else other.target).shape[1]  # type: ignore[union-attr]
+            parts = [(target, B), (other.target, k)]
+            nan = torch.full((), float("nan"), device=self.x.device)
+            target = torch.cat([nan.expand(n, width) if part is None else part for part, n in parts])
+        return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target)
 
 
 class Step(NamedTuple):
@@ -101,7 +125,14 @@ def not_negative(name: str, **constants: float) -> None:
             raise MethodError(f"{name}: {constant} {value}: expected 0 or more; below 0 a penalty would push away")
 
 
-GradOf = Callable[[Batch], Vector]  # the gradient of the mean loss on other examples, at the present weights
+class GradOf(Protocol):
+    """The gradient of the mean loss on other examples, at the present weights."""
+
+    net: nn.Module
+    costs: Costs
+
+    def __call__(self, batch: Batch) -> Vector: ...
+
 
 SLOTS = [
     "init",
@@ -134,6 +165,8 @@ class Method:
     no_neutral: ClassVar[str] = ""
     # True: trained once, on all tasks, when the last has come (needs a stream that ends).
     once: ClassVar[bool] = False
+    # True: `data` is handed the examples of past tasks, which are then kept.
+    rereads: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
 
@@ -156,7 +189,7 @@ class Method:
         return state
 
     def data(self, state: Any, examples: Examples, past: Sequence[Examples]) -> Examples:
-        """What the task trains on; `past` holds what earlier tasks came with."""
+        """What the task trains on; `past` holds what earlier tasks came with (where it `rereads`)."""
         return examples
 
     def expand(self, state: Any, edge: Edge, accuracy: float) -> list[Growth]:
@@ -210,14 +243,14 @@ class Method:
 
     # --- about the method -------------------------------------------------------------------------------------------
     @property
-    def slots(self) -> frozenset[str]:
+    def acts(self) -> frozenset[str]:
         """The slots that this method overrides."""
         return frozenset(s for s in SLOTS if getattr(type(self), s) is not getattr(Method, s))
 
     @property
     def portable(self) -> bool:
         """Whether it can work inside somebody's own loop, through `protect`."""
-        return not (self.slots & _OWN_LOOP or self.restarts or self.once)
+        return not (self.acts & _OWN_LOOP or self.restarts or self.once)
 
     @property
     def state_type(self) -> Any:
@@ -245,13 +278,13 @@ class Method:
 def chain(*methods: Method) -> Method:
     """Several methods as one: examples, data, gradients and projections compose in order, losses add, states are kept
     side by side. ``chain(m)`` is `m`."""
-    flat = tuple(part for method in methods for part in method.parts() if part.slots)
+    flat = tuple(part for method in methods for part in method.parts() if part.acts)
     if not flat:
         return methods[0] if methods else Method()
     if len(flat) == 1:
         return flat[0]
     for claim in ("criterion", "predict"):
-        claimants = [m.name for m in flat if claim in m.slots]
+        claimants = [m.name for m in flat if claim in m.acts]
         if len(claimants) > 1:
             raise MethodError(
                 f"{claimants[0]} and {claimants[1]} both claim the slot {claim!r}, which only one method can hold: "
@@ -280,6 +313,10 @@ class Chain(Method):
         return any(m.once for m in self.members)
 
     @property
+    def rereads(self) -> bool:  # type: ignore[override]
+        return any(m.rereads for m in self.members)
+
+    @property
     def restarts(self) -> bool:  # type: ignore[override]
         return any(m.restarts for m in self.members)
 
@@ -288,8 +325,8 @@ class Chain(Method):
         return any(m.oracle for m in self.members)
 
     @property
-    def slots(self) -> frozenset[str]:
-        return frozenset().union(*(m.slots for m in self.members))
+    def acts(self) -> frozenset[str]:
+        return frozenset().union(*(m.acts for m in self.members))
 
     @property
     def labels(self) -> bool:
@@ -306,7 +343,7 @@ class Chain(Method):
         return list(zip(self.members, (None,) * len(self.members) if state is None else state))  # None: not begun
 
     def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
-        return [(m, s) for m, s in self._pairs(state) if slot in m.slots]
+        return [(m, s) for m, s in self._pairs(state) if slot in m.acts]
 
     def init(self, theta: Vector, spec: Spec) -> Any:
         return tuple(m.init(theta, spec) for m in self.members)
@@ -315,7 +352,7 @@ class Chain(Method):
         return [op for m, s in self._each("grow", state) for op in m.grow(s, net, task)]
 
     def begin(self, state: Any, edge: Edge) -> Any:
-        return tuple(m.begin(s, edge) for m, s in zip(self.members, state))
+        return tuple(m.begin(s, edge) if "begin" in m.acts else s for m, s in zip(self.members, state))
 
     def data(self, state: Any, examples: Examples, past: Sequence[Examples]) -> Examples:
         for m, s in self._each("data", state):
@@ -326,10 +363,10 @@ class Chain(Method):
         return [op for m, s in self._each("expand", state) for op in m.expand(s, edge, accuracy)]
 
     def resize(self, state: Any, mapping: IndexMap, theta: Vector) -> Any:
-        return tuple(m.resize(s, mapping, theta) for m, s in zip(self.members, state))
+        return tuple(m.resize(s, mapping, theta) if "resize" in m.acts else s for m, s in zip(self.members, state))
 
     def end(self, state: Any, edge: Edge) -> Any:
-        return tuple(m.end(s, edge) for m, s in zip(self.members, state))
+        return tuple(m.end(s, edge) if "end" in m.acts else s for m, s in zip(self.members, state))
 
     def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
         for m, s in self._each("examples", state):
@@ -354,11 +391,11 @@ class Chain(Method):
             m.project(s, step)
 
     def track(self, state: Any, step: Step) -> Any:
-        return tuple(m.track(s, step) if "track" in m.slots else s for m, s in zip(self.members, state))
+        return tuple(m.track(s, step) if "track" in m.acts else s for m, s in zip(self.members, state))
 
     def observe(self, state: Any, batch: Batch, output: Tensor, generator: torch.Generator) -> Any:
         return tuple(
-            m.observe(s, batch, output, generator) if "observe" in m.slots else s for m, s in zip(self.members, state)
+            m.observe(s, batch, output, generator) if "observe" in m.acts else s for m, s in zip(self.members, state)
         )
 
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:

@@ -58,6 +58,36 @@ METHODS: dict[str, Entry] = {
         "Riemannian Walk: Fisher information and the loss taken off per distance",
         "Chaudhry et al. 2018, arXiv 1801.10112",
     ),
+    "replay": Entry(
+        "lifelong.methods:Replay",
+        "Experience replay: learns from new and remembered examples together",
+        "Chaudhry et al. 2019, arXiv 1902.10486",
+    ),
+    "der": Entry(
+        "lifelong.methods:DER",
+        "Dark Experience Replay: stays close to its own earlier answers on remembered examples",
+        "Buzzega et al. 2020, arXiv 2004.07211",
+    ),
+    "derpp": Entry(
+        "lifelong.methods:DERpp",
+        "DER++: DER, and learns the labels of remembered examples as well",
+        "Buzzega et al. 2020, arXiv 2004.07211",
+    ),
+    "gdumb": Entry(
+        "lifelong.methods:GDumb",
+        "GDumb: a new network on a balanced memory after each task; what every other method should beat",
+        "Prabhu, Torr & Dokania, ECCV 2020",
+    ),
+    "gem": Entry(
+        "lifelong.methods:GEM",
+        "Gradient Episodic Memory: never moves against the gradient of a past task",
+        "Lopez-Paz & Ranzato 2017, arXiv 1706.08840",
+    ),
+    "agem": Entry(
+        "lifelong.methods:AGEM",
+        "Averaged GEM: never moves against the mean gradient of past examples",
+        "Chaudhry et al. 2019, arXiv 1812.00420",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -82,7 +82,7 @@ def test_a_chain_of_one_is_the_method(name: str) -> None:
     method, stream = method_of(name), toy_stream("task")
     assert chain(method) is method
     assert chain(Finetune(), method) == method
-    if method.slots:
+    if method.acts:
         alone, chained = learnt(method, stream), learnt(Chain((method,)), stream)
         assert same(weights(alone.net), weights(chained.net))
         assert alone.evaluate(stream)[0][0] == chained.evaluate(stream)[0][0]

@@ -1,12 +1,33 @@
 """One paper, one file."""
 
+from .agem import AGEM
+from .der import DER, DERpp
 from .ewc import EWC
 from .finetune import Finetune
+from .gdumb import GDumb
+from .gem import GEM
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
 from .mas import MAS
+from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
 
-__all__ = ["EWC", "L2", "MAS", "SI", "Finetune", "Independent", "Joint", "JointOnce", "RWalk"]
+__all__ = [
+    "AGEM",
+    "DER",
+    "EWC",
+    "GEM",
+    "L2",
+    "MAS",
+    "SI",
+    "DERpp",
+    "Finetune",
+    "GDumb",
+    "Independent",
+    "Joint",
+    "JointOnce",
+    "RWalk",
+    "Replay",
+]

@@ -30,6 +30,7 @@ class Joint(Method):
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True
+    rereads: ClassVar[bool] = True
 
     def begin(self, state: None, edge: Edge) -> None:
         if self.restart and edge.index:
@@ -48,6 +49,7 @@ class JointOnce(Method):
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
     once: ClassVar[bool] = True
+    rereads: ClassVar[bool] = True
 
     def data(self, state: None, examples: Examples, past: Sequence[Examples]) -> Examples:
         return Joined([*past, examples]) if past else examples

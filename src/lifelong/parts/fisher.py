@@ -36,7 +36,7 @@ from ..method import Batch, Edge, cross_entropy
 from ..stream import Chunk, Examples
 from ..vector import Vector
 
-__all__ = ["Cotangents", "Kind", "fisher", "hessian", "sensitivity"]
+__all__ = ["Cotangents", "Kind", "evaluating", "fisher", "hessian", "sensitivity"]
 
 Kind = Literal["exact", "sampled", "argmax", "empirical", "hessian"]
 Cotangents = Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor | None]]]  # f [B, C], y [B] -> [(v [B, C], w [B])]
@@ -78,7 +78,7 @@ def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit:
     net, theta = edge.net, edge.theta
     total, count = theta.zeros(), 0
     examples = _limited(edge, limit)
-    with _evaluating(net):
+    with evaluating(net):
         owners = _owners(net, theta)
         ruled = None if owners is None else _checked(net, theta, owners, _placed(next(examples.all(8)), edge).x)
         for chunk in examples.all(_rows(ruled, theta)):
@@ -113,7 +113,7 @@ def _placed(chunk: Chunk, edge: Edge) -> Chunk:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def evaluating(net: nn.Module) -> Iterator[None]:
     """No dropout, batch statistics as they are at prediction; afterwards every module is in its mode again."""
     modes = {m: m.training for m in net.modules()}
     net.eval()
@@ -406,7 +406,7 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
     weights = {name: p.detach() for name, p in theta}
     examples = _limited(edge, limit)
     total = torch.zeros(len(theta), dtype=theta.tensors[0].dtype, device=theta.tensors[0].device)
-    with _evaluating(net):
+    with evaluating(net):
         for chunk in examples.all(ROWS):
             batch = Batch(*_placed(chunk, edge))
 

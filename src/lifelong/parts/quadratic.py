@@ -99,8 +99,8 @@ class Guarded(Method, ABC):
         """λ, times the factor that its paper's penalty has beyond ½."""
 
     @property
-    def slots(self) -> frozenset[str]:
-        return super().slots - {"gradient" if self.implicit else "project"}
+    def acts(self) -> frozenset[str]:
+        return super().acts - {"gradient" if self.implicit else "project"}
 
     def scaled(self, importance: Vector) -> Vector:
         """λ by layer, as factors on the importance."""

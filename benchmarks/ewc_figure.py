@@ -1,0 +1,108 @@
+"""The figure of the EWC paper (arXiv 1612.00796, figure 2A): permuted MNIST, a row per task, EWC against L2 and plain SGD.
+
+Three permutations A, B, C are learnt in turn; each row is the test accuracy on one of them while the network trains. Network
+784-400-400-10 as in their table S1; the paper gives neither optimiser nor batch nor λ: here SGD 0.1, batch 128, five epochs a
+task, strengths from a grid on held-out training images with a seed of its own.
+
+    LIFELONG_DATA=... python benchmarks/ewc_figure.py [--seeds 3] [--jobs 2] [--epochs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from environment import DOCS, save
+from lifelong import EWC, L2, MLP, Finetune, Learner, Method, Training, choose_each, interval, permuted
+from lifelong.report import figures
+
+NET = MLP((400, 400))
+GRIDS = {"l2": (0.001, 0.003, 0.01, 0.03), "ewc": (1.0, 10.0, 100.0, 1000.0)}
+TASKS, LOOKS = 3, 5  # looks an epoch
+
+
+def watch(method: Method, seed: int, epochs: int, source: str) -> tuple[list[float], list[list[float]]]:
+    """Epochs trained so far, and the accuracy on each task ``[look][task]``, look by look."""
+    torch.set_num_threads(1)
+    stream = permuted(source, tasks=TASKS, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = NET(stream.shape, stream.outputs)
+    learner = Learner(net, method, Training(lr=0.1, batch_size=128, epochs=epochs), scenario="domain", seed=seed)
+    when, accuracy = [0.0], [[a for a, _, _ in learner.evaluate(stream)]]
+    for task in stream:
+        due = 1 / LOOKS
+        for pause in learner.steps(task):
+            done = epochs * pause.step / pause.steps
+            if done >= due - 1e-9:
+                due += 1 / LOOKS
+                when.append(epochs * task.index + done)
+                accuracy.append([a for a, _, _ in learner.evaluate(stream)])
+    return when, accuracy
+
+
+def draw(curves: dict[str, list[tuple[list[float], list[list[float]]]]], epochs: int) -> bytes:
+    names = {"ewc": "EWC", "l2": "L2", "finetune": "SGD"}
+    style = figures.colours(list(curves))
+    with figures.drawing():
+        figure = figures.new(7.0, 5.6)
+        rows = figure.subplots(TASKS, 1, sharex=True)
+        for j, ax in enumerate(rows):
+            for name, runs in curves.items():
+                when = np.array(runs[0][0])
+                shown = when >= epochs * j
+                R = np.array([[look[j] for look in accuracy] for _, accuracy in runs])[:, shown]
+                colour, dash = style[name]
+                ax.plot(when[shown], R.mean(0), color=colour, ls=dash, lw=1.6, label=names[name])
+                ax.fill_between(when[shown], R.min(0), R.max(0), color=colour, alpha=0.15, lw=0)
+            for t in range(1, TASKS):
+                ax.axvline(epochs * t, color=figures.SOFT, lw=0.8, ls=":")
+            ax.set(ylim=(0.75, 1.0), ylabel=f"task {'ABC'[j]}")
+            ax.grid(axis="y")
+        rows[0].set_title("test accuracy while A, then B, then C is learnt")
+        rows[0].legend(frameon=False, ncols=3, loc="lower left")
+        rows[-1].set_xlabel("epochs")
+    return figures.png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--source", default="mnist")
+    said = parser.parse_args()
+    stream = permuted(said.source, tasks=TASKS, seed=1000)
+    training = Training(lr=0.1, batch_size=128, epochs=said.epochs)
+    make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
+    candidates = {n: (make[n], g) for n, g in GRIDS.items()}
+    chosen = choose_each(candidates, NET, stream, training, jobs=said.jobs)
+    print({n: str(c) for n, c in chosen.items()}, flush=True)
+    methods: dict[str, Method] = {n: make[n](chosen[n].value) for n in ("ewc", "l2")} | {"finetune": Finetune()}
+    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
+        futures = {
+            n: [pool.submit(watch, m, seed, said.epochs, said.source) for seed in range(said.seeds)]
+            for n, m in methods.items()
+        }
+        curves = {n: [f.result() for f in found] for n, found in futures.items()}
+    (DOCS / "ewc-figure.png").write_bytes(draw(curves, said.epochs))
+    ends = {n: np.array([accuracy[-1] for _, accuracy in runs]) for n, runs in curves.items()}
+    save(
+        "ewc_figure",
+        1,
+        net=str(NET),
+        training=str(training),
+        seeds=said.seeds,
+        strengths={n: c._asdict() for n, c in chosen.items()},
+        end={n: [interval(R[:, j])._asdict() for j in range(TASKS)] for n, R in ends.items()},
+        curves=curves,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Averaged GEM (Chaudhry et al. 2019, arXiv 1812.00420): one constraint, the mean loss of all past examples.
+
+    g̃ = g − (gᵀ g_ref / g_refᵀ g_ref) g_ref   where gᵀ g_ref < 0, otherwise g                            (equation 11)
+
+g_ref is the gradient on a batch drawn from the memory of all past tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+
+from ..method import GradOf
+from ..parts.rehearsal import Fill, Past, Rehearsal
+from ..vector import Vector
+
+__all__ = ["AGEM"]
+
+
+@final
+@dataclass(frozen=True)
+class AGEM(Rehearsal):
+    """Never moves against the mean gradient of past examples.
+
+    Args:
+        slots: how many examples are kept; 0: none.
+        fill: which (see `Rehearsal`). With ring, random and herding only past tasks' are drawn; the others know no tasks.
+        batch: how many are drawn in a step.
+    """
+
+    fill: Fill = "ring"
+    batch: int | None = 256
+
+    name: ClassVar[str] = "agem"
+
+    def gradient(self, state: Past, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        memory = state.memory
+        present = memory.groups[-1] if self.fill == "ring" and memory.groups else 0
+        if memory.filled == present:
+            return grads
+        reference = grad_of(state.batch(memory.sample(self.batch or 256, state.draws, memory.filled - present)))
+        against = grads.dot(reference).clamp(max=0)
+        length = reference.dot(reference)
+        scale = torch.where(length > 0, against / length, 0.0)
+        return grads.map(lambda g, r: g.sub_(scale * r), reference)

@@ -1,0 +1,100 @@
+"""Dark Experience Replay (Buzzega et al. 2020, arXiv 2004.07211): past examples are remembered with the network's answers.
+
+    DER      L_t + α E_{(x', z') ∼ M} ‖z' − h(x')‖²                                                   (equation 5)
+    DER++    L_t + α E_{(x', z') ∼ M} ‖z' − h(x')‖² + β E_{(x'', y'') ∼ M} ℓ(y'', f(x''))              (equation 6)
+
+z' are the logits h(x') when x' was met. The mean is over examples and outputs, as in the authors' code (the paper writes the sum over
+outputs); the two terms of DER++ draw independently. All go through the network in one pass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..method import Batch, not_negative
+from ..parts.rehearsal import AT_STEPS, Past, Rehearsal
+
+__all__ = ["DER", "DERpp"]
+
+
+@dataclass(frozen=True)
+class _Dark(Rehearsal, ABC):
+    """Both forms."""
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(self.name, alpha=self.alpha)
+        if self.fill not in AT_STEPS:
+            raise MethodError(
+                f"{self.name}: fill {self.fill!r}: it keeps the answers given at a step: {', '.join(AT_STEPS)}"
+            )
+
+    def kept(self, state: Past, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+        return super().kept(state, batch, output) | {"logits": output}
+
+    def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
+        if not state.memory.filled:
+            return batch
+        B = len(batch.y)
+        k = self.batch or B
+        held = state.memory.sample(k, generator)
+        nothing = batch.x.new_zeros(k)
+        old = Batch(held["x"], held["y"], held.get("mask"), nothing, held["logits"])
+        weight = batch.x.new_full((B,), 1 / B) if batch.weight is None else batch.weight
+        return batch._replace(weight=weight).plus(old)
+
+    def loss(self, state: Past, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        if batch.target is None:
+            return output.new_zeros(())
+        none = batch.target.isnan()
+        distance = (output - torch.where(none, output.detach(), batch.target)).square().sum()
+        return self.alpha * distance / (~none).sum().clamp(min=1)
+
+
+@final
+@dataclass(frozen=True)
+class DER(_Dark):
+    """Stays close to its own earlier answers on remembered examples.
+
+    Args:
+        slots, fill, batch: the memory; see `Rehearsal`.
+        alpha: α, the weight of the answers.
+    """
+
+    name: ClassVar[str] = "der"
+
+
+@final
+@dataclass(frozen=True)
+class DERpp(_Dark):
+    """DER, and learns the labels of remembered examples as well.
+
+    Args:
+        slots, fill, batch: the memory; see `Rehearsal`.
+        alpha: α, the weight of the answers.
+        beta: β, the weight of the labels.
+    """
+
+    beta: float = 0.5
+
+    name: ClassVar[str] = "derpp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_negative(self.name, beta=self.beta)
+
+    def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
+        if not state.memory.filled:
+            return batch
+        k = self.batch or len(batch.y)
+        held = state.memory.sample(k, generator)
+        old = Batch(held["x"], held["y"], held.get("mask"), batch.x.new_full((k,), self.beta / k))
+        return super().examples(state, batch, generator).plus(old)

@@ -1,0 +1,39 @@
+"""What a network makes of its inputs before it decides: the input of its last linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError
+
+__all__ = ["features", "last_linear"]
+
+
+def last_linear(net: nn.Module) -> nn.Linear:
+    """The linear layer that was registered last.
+
+    Raises:
+        MethodError: there is none.
+    """
+    found = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    if not found:
+        raise MethodError(
+            f"{type(net).__name__} has no linear layer, whose inputs would be its features: end it with one"
+        )
+    return found[-1]
+
+
+def features(net: nn.Module, x: Tensor) -> Tensor:
+    """φ(x) ``[B, d]``."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        kept.append(args[0])
+
+    hook = last_linear(net).register_forward_pre_hook(keep)
+    try:
+        net(x)
+    finally:
+        hook.remove()
+    return torch.flatten(kept[-1], 1)

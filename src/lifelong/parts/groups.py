@@ -1,0 +1,128 @@
+"""The gradients of several groups of examples in one pass.
+
+Where every weight belongs to a linear layer, the gradient of group k's mean loss is δ_kᵀ h_k, for the layer's inputs h and the loss's
+derivative δ by its outputs: one pass forward and one back for all groups, and a batched product a layer. Whether that holds for a
+network is found out once, by comparing it with one pass a group; where it does not, it is one pass a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..method import Batch, GradOf
+from ..vector import Vector
+from .fisher import evaluating
+
+__all__ = ["gradients"]
+
+Layers = list[tuple[nn.Module, dict[str, int]]]  # the linear layers, each with the places of its weights in θ
+_known: WeakKeyDictionary[nn.Module, tuple[tuple[str, ...], Layers | None]] = WeakKeyDictionary()
+
+
+def gradients(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]) -> Vector:
+    """The gradient of the mean loss of each group, ``[t, ...]`` a weight.
+
+    Args:
+        grad_of: as the slot `gradient` gets it.
+        theta: the weights.
+        batch: the groups one behind the other.
+        sizes: how many examples each of the t groups has.
+    """
+    net = grad_of.net
+    names, layers = _known.get(net, ((), None))
+    if names != theta.names:
+        layers = _linear(net, theta)
+        if layers is not None:
+            with evaluating(net):  # draws nothing, and moves no statistics
+                found = _at_once(grad_of, theta, layers, batch, sizes)
+                if found is None or not _close(found, _each(grad_of, theta, batch, sizes)):
+                    layers = None
+        _known[net] = theta.names, layers
+    found = None if layers is None else _at_once(grad_of, theta, layers, batch, sizes)
+    return _each(grad_of, theta, batch, sizes) if found is None else found
+
+
+def _linear(net: nn.Module, theta: Vector) -> Layers | None:
+    """The layers, where all weights are those of linear layers and no example's output depends on another example."""
+    if any(isinstance(m, nn.modules.batchnorm._NormBase) for m in net.modules()):
+        return None
+    place = {id(p): i for i, p in enumerate(theta.tensors)}
+    layers: Layers = []
+    for module in net.modules():
+        own = {name: place[id(p)] for name, p in module.named_parameters(recurse=False) if id(p) in place}
+        if own and type(module) is not nn.Linear:
+            return None
+        if own:
+            layers.append((module, own))
+    return layers if sum(len(own) for _, own in layers) == len(place) else None
+
+
+def _close(found: Vector, truth: Vector) -> bool:
+    return all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()) + 1e-12)
+        for a, b in zip(found.tensors, truth.tensors)
+    )
+
+
+def _each(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]) -> Vector:
+    found = []
+    start = 0
+    for n in sizes:
+        part = slice(start, start + n)
+        mask = batch.mask[part] if batch.mask is not None and batch.mask.dim() == 2 else batch.mask
+        found.append(grad_of(Batch(batch.x[part], batch.y[part], mask)).tensors)
+        start += n
+    return Vector(theta.names, [torch.stack(parts) for parts in zip(*found)])
+
+
+def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes: Sequence[int]) -> Vector | None:
+    """None where a layer was not called just once, with all examples."""
+    inputs: dict[nn.Module, Tensor] = {}
+    outputs: dict[nn.Module, Tensor] = {}
+    calls = 0
+
+    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        inputs[module], outputs[module] = args[0].detach(), output
+
+    hooks = [module.register_forward_hook(record) for module, _ in layers]
+    try:
+        with torch.enable_grad():
+            f = grad_of.net(batch.x)
+            if batch.mask is not None:
+                f = f.masked_fill(~batch.mask, float("-inf"))
+            total = F.cross_entropy(f, batch.y, reduction="sum")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    B, t = len(batch.y), len(sizes)
+    modules = [module for module, _ in layers]
+    if calls != len(layers) or any(inputs[m].dim() != 2 or len(inputs[m]) != B for m in modules):
+        return None
+    deltas = torch.autograd.grad(total, [outputs[m] for m in modules])
+    grad_of.costs.forward += B
+    grad_of.costs.backward += B
+    even = len(set(sizes)) == 1
+    found: list[Tensor | None] = [None] * len(theta.tensors)
+    for (module, own), delta in zip(layers, deltas):
+        h = inputs[module]
+        if even:
+            n = sizes[0]
+            d = delta.view(t, n, -1) / n
+            made = {"weight": lambda d=d, h=h, n=n: d.transpose(1, 2) @ h.view(t, n, -1), "bias": lambda d=d: d.sum(1)}
+        else:
+            ds = [d / n for d, n in zip(delta.split(list(sizes)), sizes)]
+            hs = h.split(list(sizes))
+            made = {
+                "weight": lambda ds=ds, hs=hs: torch.stack([d.T @ k for d, k in zip(ds, hs)]),
+                "bias": lambda ds=ds: torch.stack([d.sum(0) for d in ds]),
+            }
+        for name, place in own.items():
+            found[place] = made[name]()
+    return Vector(theta.names, [g for g in found if g is not None])

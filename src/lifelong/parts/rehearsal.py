@@ -1,0 +1,138 @@
+"""What methods share that keep some past examples: what is kept, and when."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, final, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import MethodError
+from ..method import Batch, Edge, Method, Spec
+from ..random import generator
+from ..stream import Examples
+from ..vector import Vector
+from .features import features
+from .memory import Memory, balanced, chosen, herd, opened, reservoir, ring
+
+__all__ = ["Fill", "Past", "Rehearsal"]
+
+Fill = Literal["reservoir", "balanced", "ring", "random", "herding"]
+AT_STEPS: tuple[Fill, ...] = ("reservoir", "balanced", "ring")
+
+
+@final
+@dataclass(frozen=True)
+class Past:
+    """The memory, and what must be known to read it."""
+
+    memory: Memory
+    tasks: int  # met so far, the present one included
+    masked: bool  # whether an example remembers which outputs compete for it (the task is known)
+    outputs: int
+    draws: torch.Generator
+    mask: Tensor | None = None  # [C] otherwise: the outputs that compete now; None: all
+
+    @staticmethod
+    def none(slots: int, name: str, theta: Vector, spec: Spec) -> Past:
+        """Before the first task."""
+        draws = generator(spec.seed, f"memory/{name}", theta.tensors[0].device)
+        return Past(Memory.empty(slots), 0, spec.scenario == "task", spec.outputs, draws)
+
+    def values(self, x: Tensor, y: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        """What is remembered of examples, ``[B, ...]`` each."""
+        if not self.masked:
+            return {"x": x, "y": y}
+        mask = torch.ones(self.outputs, dtype=torch.bool, device=x.device) if mask is None else mask
+        return {"x": x, "y": y, "mask": mask.expand(len(y), -1)}
+
+    def read(self, examples: Examples, edge: Edge) -> Iterator[dict[str, Tensor]]:
+        """All of `examples`, as the network gets them."""
+        p = edge.theta.tensors[0]
+        for chunk in examples.all():
+            x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
+            yield self.values(x, chunk.y.to(p.device), edge.mask if chunk.mask is None else chunk.mask.to(p.device))
+
+    def batch(self, held: dict[str, Tensor]) -> Batch:
+        """Slots as something to learn from."""
+        return Batch(held["x"], held["y"], held["mask"] if self.masked else self.mask)
+
+
+@dataclass(frozen=True)
+class Rehearsal(Method, ABC):
+    """A method that keeps past examples in a memory of fixed size.
+
+    Args:
+        slots: how many examples are kept; 0: none.
+        fill: which. At every step: reservoir (all seen alike; needs no task edges), balanced (classes share evenly), ring (the
+            latest of each task). At the end of each task, classes sharing evenly: random, or herding (those whose mean
+            feature is nearest the class's).
+        batch: how many are drawn in a step; default as many as come new.
+    """
+
+    slots: int = 500
+    fill: Fill = field(default="reservoir", kw_only=True)
+    batch: int | None = field(default=None, kw_only=True)
+
+    neutral: ClassVar[dict[str, Any]] = {"slots": 0}
+
+    def __post_init__(self) -> None:
+        if self.slots < 0:
+            raise MethodError(f"{self.name}: slots {self.slots}: expected 0 (no memory) or more")
+        if self.fill not in get_args(Fill):
+            raise MethodError(f"{self.name}: fill {self.fill!r}: expected one of {', '.join(get_args(Fill))}")
+        if self.batch is not None and self.batch < 1:
+            raise MethodError(f"{self.name}: batch {self.batch}: expected at least 1")
+
+    @property
+    def acts(self) -> frozenset[str]:
+        if not self.slots:
+            return frozenset()
+        return super().acts - {"end" if self.fill in AT_STEPS else "observe"}
+
+    def init(self, theta: Vector, spec: Spec) -> Past:
+        return Past.none(self.slots, self.name, theta, spec)
+
+    def begin(self, state: Past, edge: Edge) -> Past:
+        memory = opened(state.memory) if self.fill == "ring" else state.memory
+        return replace(state, memory=memory, tasks=state.tasks + 1, mask=None if state.masked else edge.mask)
+
+    def kept(self, state: Past, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+        """What is remembered of a batch."""
+        return state.values(batch.x, batch.y, batch.mask)
+
+    def observe(self, state: Past, batch: Batch, output: Tensor, generator: torch.Generator) -> Past:
+        values = self.kept(state, batch, output)
+        if self.fill == "ring":
+            quota = self.slots // len(state.memory.groups)
+            return replace(state, memory=ring(state.memory, values, quota))
+        fill = reservoir if self.fill == "reservoir" else balanced
+        return replace(state, memory=fill(state.memory, values, generator))
+
+    def end(self, state: Past, edge: Edge) -> Past:
+        labels = edge.examples.labels
+        classes = labels.unique().tolist()
+        quota = max(1, self.slots // (len(state.memory.groups) + len(classes)))
+        groups = []
+        for c in classes:
+            rows = (labels == c).nonzero().flatten().cpu()
+            if self.fill == "herding":
+                order = herd(F.normalize(_features(state, edge, rows)), quota).cpu()
+            else:
+                order = torch.randperm(len(rows), generator=edge.generator, device=edge.generator.device)[:quota].cpu()
+            parts = list(state.read(edge.examples.subset(rows[order]), edge))
+            groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+        return replace(state, memory=chosen(state.memory, groups))
+
+
+def _features(state: Past, edge: Edge, rows: Tensor) -> Tensor:
+    was = edge.net.training
+    edge.net.eval()
+    try:
+        return torch.cat([features(edge.net, part["x"]) for part in state.read(edge.examples.subset(rows), edge)])
+    finally:
+        edge.net.train(was)
