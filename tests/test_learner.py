@@ -122,9 +122,10 @@ def test_dropout_draws_from_its_own_generator() -> None:
     assert same(*nets)
 
 
-def test_learning_may_pause_and_go_on_in_another_process_of_the_same_mind(tmp_path) -> None:
+@pytest.mark.parametrize("optimizer", [{"momentum": 0.9}, {"optimizer": "adam", "lr": 0.003}])
+def test_learning_may_pause_and_go_on_in_another_process_of_the_same_mind(optimizer) -> None:
     stream = toy_stream("domain", examples=3000)
-    training = Training(lr=0.1, momentum=0.9, batch_size=16, epochs=2)
+    training = Training(**{"lr": 0.1, "batch_size": 16, "epochs": 2, **optimizer})
     whole = toy_learner(EWC(10.0), stream, training, dropout=0.3)
     for task in stream:
         whole.learn(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import types
@@ -34,7 +35,8 @@ class Option:
 
 def options(target: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> list[Option]:
     """The constants of a dataclass or a function, in order."""
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    fields = dataclasses.is_dataclass(target)  # each field's type is read where its class was written
+    hints = typing.get_type_hints(target if fields or not inspect.isclass(target) else target.__init__)
     said = _said(inspect.getdoc(target) or "")
     return [
         Option(name, hints.get(name, str), p.default, said.get(name, ""))

@@ -101,28 +101,29 @@ def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes
     finally:
         for hook in hooks:
             hook.remove()
-    B, t = len(batch.y), len(sizes)
+    B = len(batch.y)
     modules = [module for module, _ in layers]
     if calls != len(layers) or any(inputs[m].dim() != 2 or len(inputs[m]) != B for m in modules):
         return None
     deltas = torch.autograd.grad(total, [outputs[m] for m in modules])
     grad_of.costs.forward += B
     grad_of.costs.backward += B
-    even = len(set(sizes)) == 1
     found: list[Tensor | None] = [None] * len(theta.tensors)
     for (module, own), delta in zip(layers, deltas):
-        h = inputs[module]
-        if even:
-            n = sizes[0]
-            d = delta.view(t, n, -1) / n
-            made = {"weight": lambda d=d, h=h, n=n: d.transpose(1, 2) @ h.view(t, n, -1), "bias": lambda d=d: d.sum(1)}
-        else:
-            ds = [d / n for d, n in zip(delta.split(list(sizes)), sizes)]
-            hs = h.split(list(sizes))
-            made = {
-                "weight": lambda ds=ds, hs=hs: torch.stack([d.T @ k for d, k in zip(ds, hs)]),
-                "bias": lambda ds=ds: torch.stack([d.sum(0) for d in ds]),
-            }
         for name, place in own.items():
-            found[place] = made[name]()
+            found[place] = _products(delta, inputs[module], sizes) if name == "weight" else _sums(delta, sizes)
     return Vector(theta.names, [g for g in found if g is not None])
+
+
+def _products(delta: Tensor, h: Tensor, sizes: Sequence[int]) -> Tensor:
+    """δ_kᵀ h_k / n_k of each group, ``[t, outputs, inputs]``."""
+    t, n = len(sizes), sizes[0]
+    if set(sizes) == {n}:
+        return (delta.view(t, n, -1) / n).transpose(1, 2) @ h.view(t, n, -1)
+    parts = zip(delta.split(list(sizes)), h.split(list(sizes)), sizes)
+    return torch.stack([(d / n).T @ k for d, k, n in parts])
+
+
+def _sums(delta: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Σ δ_k / n_k of each group, ``[t, outputs]``."""
+    return torch.stack([d.sum(0) / n for d, n in zip(delta.split(list(sizes)), sizes)])
