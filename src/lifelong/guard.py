@@ -211,7 +211,8 @@ class Guard:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Goes back to what `state_dict` gave. Load the model's weights first."""
-        tensors, meta = saved["tensors"], saved["meta"]
+        meta = saved["meta"]
+        tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         if meta["method"] != self.method.name:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
         nodes = dict(meta["state"]["items"])

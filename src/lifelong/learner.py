@@ -491,7 +491,8 @@ class Learner:
 
     def load_state_dict(self, saved: dict[str, Any], past: Iterable[Task] = ()) -> None:
         """Goes back to what `state_dict` gave. `past` are the tasks met before, for a method that trains on them."""
-        tensors, meta = saved["tensors"], saved["meta"]
+        meta = saved["meta"]
+        tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         if meta["method"] != self.method.name:
             raise MethodError(
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"

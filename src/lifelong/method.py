@@ -50,6 +50,13 @@ class Batch(NamedTuple):
     weight: Tensor | None = None  # [B] weights of the examples in the loss; None: 1/B each
     target: Tensor | None = None  # [B, C] earlier outputs to stay close to; NaN where there are none; None: nowhere
 
+    def weighed(self, total: float) -> Batch:
+        """With weights that sum to `total`, as they are to one another."""
+        n = len(self.y)
+        if self.weight is not None:
+            return self._replace(weight=self.weight * total)
+        return self._replace(weight=torch.full((n,), total / n, device=self.y.device))
+
     def plus(self, other: Batch) -> Batch:
         """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
         be given on both sides or on neither."""
@@ -115,7 +122,7 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
         output = output.masked_fill(~batch.mask, float("-inf"))
     if batch.weight is None:
         return F.cross_entropy(output, batch.y)
-    return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight).sum()
+    return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight.to(output)).sum()
 
 
 def not_negative(name: str, **constants: float) -> None:

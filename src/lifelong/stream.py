@@ -91,8 +91,8 @@ class Tensors(Examples):
         return len(self.y if self.rows is None else self.rows)
 
     def take(self, index: Tensor) -> Chunk:
-        index = index.to(self.x.device)
-        own = index if self.rows is None else self.rows[index]
+        own = index if self.rows is None else self.rows[index.to(self.rows.device)]
+        own = own.to(self.x.device)
         x, y = self.x.index_select(0, own), self.y.index_select(0, own)
         if self.transform is not None:
             x = self.transform(x)
@@ -109,7 +109,7 @@ class Tensors(Examples):
         return (self.take(index) for index in order.split(rows))
 
     def subset(self, index: Tensor) -> Tensors:
-        return replace(self, rows=index if self.rows is None else self.rows[index])
+        return replace(self, rows=index if self.rows is None else self.rows[index.to(self.rows.device)])
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -72,7 +72,7 @@ def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
         return tensors[node["tensor"]]
     if hint is torch.Generator:
         generator = torch.Generator()
-        generator.set_state(tensors[node["tensor"]])
+        generator.set_state(tensors[node["tensor"]].cpu())
         return generator
     if hint is Vector:
         return Vector.from_dict({name: tensors[n["tensor"]] for name, n in node["vector"].items()})

@@ -159,6 +159,10 @@ def test_state_survives_saving(name: str, moment: str, tmp_path) -> None:
     while second.learnt < len(stream):
         second.learn(stream[second.learnt])
     assert same(weights(whole.net), weights(second.net))
+    assert second.costs.forward == whole.costs.forward
+    again = Store(tmp_path).newest()
+    assert again is not None
+    assert same(saved["tensors"], again["tensors"])  # going on did not write into what was loaded
     assert [a for a, _, _ in whole.evaluate(stream)] == [a for a, _, _ in second.evaluate(stream)]
 
 

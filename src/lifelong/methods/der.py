@@ -43,13 +43,9 @@ class _Dark(Rehearsal, ABC):
     def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
             return batch
-        B = len(batch.y)
-        k = self.batch or B
-        held = state.memory.sample(k, generator)
-        nothing = batch.x.new_zeros(k)
-        old = Batch(held["x"], held["y"], held.get("mask"), nothing, held["logits"])
-        weight = batch.x.new_full((B,), 1 / B) if batch.weight is None else batch.weight
-        return batch._replace(weight=weight).plus(old)
+        held = state.memory.sample(self.batch or len(batch.y), generator)
+        old = Batch(held["x"], held["y"], held.get("mask"), target=held["logits"])
+        return batch.weighed(1.0).plus(old.weighed(0.0))
 
     def loss(self, state: Past, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         if batch.target is None:
@@ -96,5 +92,5 @@ class DERpp(_Dark):
             return batch
         k = self.batch or len(batch.y)
         held = state.memory.sample(k, generator)
-        old = Batch(held["x"], held["y"], held.get("mask"), batch.x.new_full((k,), self.beta / k))
-        return super().examples(state, batch, generator).plus(old)
+        old = Batch(held["x"], held["y"], held.get("mask"))
+        return super().examples(state, batch, generator).plus(old.weighed(self.beta))

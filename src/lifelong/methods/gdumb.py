@@ -49,7 +49,7 @@ class GDumb(Method):
                 raise MethodError(f"gdumb: {name} {getattr(self, name)}: expected at least 1")
 
     def init(self, theta: Vector, spec: Spec) -> Past:
-        return Past.none(self.slots, self.name, theta, spec)
+        return Past.none(self.slots, self.name, spec)
 
     def begin(self, state: Past, edge: Edge) -> Past:
         if edge.index:

@@ -54,7 +54,7 @@ class GEM(Method):
         return super().acts if self.slots else frozenset()
 
     def init(self, theta: Vector, spec: Spec) -> Past:
-        return Past.none(0, self.name, theta, spec)
+        return Past.none(0, self.name, spec)
 
     def begin(self, state: Past, edge: Edge) -> Past:
         memory = opened(state.memory.larger(self.slots), self.slots)
@@ -69,7 +69,7 @@ class GEM(Method):
             return grads
         past = state.batch({key: slot[: sum(sizes)] for key, slot in state.memory.slots.items()})
         G = gradients(grad_of, theta, past, sizes)
-        rows = [(k.flatten(1), g.flatten()) for k, g in zip(G.tensors, grads.tensors)]
+        rows = [(k.reshape(len(k), -1), g.reshape(-1)) for k, g in zip(G.tensors, grads.tensors)]
         gram = torch.stack([k @ k.T for k, _ in rows]).sum(0)
         products = torch.stack([k @ g for k, g in rows]).sum(0)
         small = torch.cat([gram, products[:, None]], 1).double().cpu().numpy()  # the one thing that leaves the device

@@ -35,13 +35,10 @@ class Replay(Rehearsal):
     def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
             return batch
-        B = len(batch.y)
-        k = self.batch or B
-        old = state.batch(state.memory.sample(k, generator))
+        old = state.batch(state.memory.sample(self.batch or len(batch.y), generator))
         if not state.masked:
             old = old._replace(mask=None)  # the batch's own holds for all
         if self.weighting == "tasks" and state.tasks > 1:
             new = 1 / state.tasks
-            batch = batch._replace(weight=batch.x.new_full((B,), new / B))
-            old = old._replace(weight=batch.x.new_full((k,), (1 - new) / k))
+            batch, old = batch.weighed(new), old.weighed(1 - new)
         return batch.plus(old)

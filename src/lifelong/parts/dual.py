@@ -23,7 +23,8 @@ def dual(
         gram: G Gᵀ, ``[t, t]``.
         products: G g, ``[t]``.
         margin: γ, the least weight of each past gradient (the authors' memory strength).
-        epsilon: ε, so that the minimum is one point (theirs is 0.001).
+        epsilon: ε, so that the minimum is one point (theirs is 0.001); more where the gradients are so large that the Gram
+            matrix's own rounding exceeds it.
 
     With u = v − γ and the Cholesky factor L of the matrix it is the non-negative least squares problem
     min_{u ≥ 0} ‖Lᵀ u + L⁻¹ (G g + (G Gᵀ + ε I) γ)‖².
@@ -32,7 +33,7 @@ def dual(
     from scipy.optimize import nnls
 
     t = len(products)
-    P = (gram + gram.T) / 2 + epsilon * np.eye(t)
+    P = (gram + gram.T) / 2 + max(epsilon, 1e-5 * np.trace(gram) / t) * np.eye(t)
     L = np.linalg.cholesky(P)
     target = solve_triangular(L, products + P @ np.full(t, margin), lower=True)
     u, _ = nnls(L.T, -target)

@@ -58,7 +58,8 @@ class Memory:
     def sample(self, n: int, draws: torch.Generator, first: int | None = None) -> dict[str, Tensor]:
         """`n` slots drawn at random, with replacement, of the `first` so many; default of all that are filled."""
         among = self.filled if first is None else first
-        return self.take(torch.randint(among, (n,), generator=draws, device=draws.device))
+        index = torch.randint(among, (n,), generator=draws, device=draws.device)
+        return self.take(index.to(next(iter(self.slots.values())).device))
 
     def group(self, k: int) -> dict[str, Tensor]:
         """The slots of one group."""

@@ -38,9 +38,9 @@ class Past:
     mask: Tensor | None = None  # [C] otherwise: the outputs that compete now; None: all
 
     @staticmethod
-    def none(slots: int, name: str, theta: Vector, spec: Spec) -> Past:
+    def none(slots: int, name: str, spec: Spec) -> Past:
         """Before the first task."""
-        draws = generator(spec.seed, f"memory/{name}", theta.tensors[0].device)
+        draws = generator(spec.seed, f"memory/{name}")
         return Past(Memory.empty(slots), 0, spec.scenario == "task", spec.outputs, draws)
 
     def values(self, x: Tensor, y: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
@@ -71,7 +71,7 @@ class Rehearsal(Method, ABC):
         fill: which. At every step: reservoir (all seen alike; needs no task edges), balanced (classes share evenly), ring (the
             latest of each task). At the end of each task, classes sharing evenly: random, or herding (those whose mean
             feature is nearest the class's).
-        batch: how many are drawn in a step; default as many as come new.
+        batch: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
     """
 
     slots: int = 500
@@ -95,7 +95,7 @@ class Rehearsal(Method, ABC):
         return super().acts - {"end" if self.fill in AT_STEPS else "observe"}
 
     def init(self, theta: Vector, spec: Spec) -> Past:
-        return Past.none(self.slots, self.name, theta, spec)
+        return Past.none(self.slots, self.name, spec)
 
     def begin(self, state: Past, edge: Edge) -> Past:
         memory = opened(state.memory) if self.fill == "ring" else state.memory
