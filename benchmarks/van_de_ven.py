@@ -6,10 +6,10 @@ steps a task, batch 128; Fisher of the likeliest label over all images; in the s
 split_2022: the same, the Fisher exact and all outputs competing; their scenario "class", whose numbers could be verified. Replay
 and A-GEM keep 100 examples a class; with ten classes a thousand in all, shared by the classes met so far.
 permuted_2019: permuted MNIST, ten tasks, padded to 32x32, Adam 0.0001, scenario "class". Reduced to what two cores do in an
-hour: 400 units a layer in place of 1,000, 1,000 steps a task in place of 5,000.
+hour: 400 units a layer in place of 1,000, 500 steps a task in place of 5,000.
 
-Theirs are means over 20 seeds, strengths from a grid with one seed. Ours: five seeds; strengths from powers of ten within their
-grid, with one seed that is none of the five, scored on held-out training images. A verdict is given where their standard error
+Theirs are means over 20 seeds, strengths from a grid with one seed. Ours: five seeds; strengths from three powers of ten
+around those that their grid chose, with one seed that is none of the five, scored on held-out training images. A verdict is given where their standard error
 could be verified and the protocol is not reduced: "agrees" if two of their standard errors and our interval together bridge the
 difference.
 
@@ -71,15 +71,14 @@ class Protocol:
 
 
 ADAM = Training(optimizer="adam", lr=0.001, iterations=2000, batch_size=128)
-EWC_GRID = (1e2, 1e4, 1e6, 1e8, 1e9)
-SI_GRID = (1.0, 10.0, 100.0, 1e3, 1e4)
+GRIDS = {"ewc": (1e6, 1e7, 1e8), "online": (1e7, 1e8, 1e9), "si": (10.0, 100.0, 1e3)}
 PROTOCOLS = {
     "split_2019": Protocol(
         partial(split, "mnist"),
         MLP((400, 400)),
         ADAM,
         "argmax",
-        {"ewc": EWC_GRID, "online": EWC_GRID, "si": SI_GRID},
+        GRIDS,
         {
             "task": {
                 "none": (87.2, None),
@@ -110,7 +109,7 @@ PROTOCOLS = {
         MLP((400, 400)),
         replace(ADAM, outputs="all"),
         "exact",
-        {"ewc": (1e4, 1e6, 1e8, 1e9, 1e10), "si": (10.0, 100.0, 1e3, 5e3, 5e4)},
+        {"ewc": (1e8, 1e9, 1e10), "si": (1e3, 5e3, 5e4)},
         {
             "class": {
                 "none": (19.89, 0.02),
@@ -125,9 +124,9 @@ PROTOCOLS = {
     "permuted_2019": Protocol(
         partial(permuted, "mnist", tasks=10, pad=2),
         MLP((400, 400)),
-        Training(optimizer="adam", lr=0.0001, iterations=1000, batch_size=128),
+        Training(optimizer="adam", lr=0.0001, iterations=500, batch_size=128),
         "argmax",
-        {"ewc": (0.1, 1.0, 10.0, 100.0), "online": (0.1, 1.0, 10.0, 100.0), "si": (0.01, 0.1, 1.0, 10.0)},
+        {"ewc": (0.1, 1.0, 10.0), "online": (1.0, 10.0, 100.0), "si": (0.1, 1.0, 10.0)},
         {"class": {"ewc": (25.0, None), "online": (34.0, None), "si": (29.0, None)}},
         reduced=True,
     ),

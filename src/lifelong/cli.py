@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 import time
@@ -49,19 +50,25 @@ def _main(args: list[str]) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
     demo = commands.add_parser("demo", help="the story of forgetting in under a minute: two digit corpora, offline")
     demo.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_demo)")
     commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
-    resumed = commands.add_parser("resume", help="go on exactly where a run was stopped")
-    resumed.add_argument("dir", type=Path)
+    resumed = command("resume", "go on exactly where a run was stopped")
+    resumed.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     resumed.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
-    compared = commands.add_parser("compare", help="methods of several runs side by side")
-    compared.add_argument("dirs", type=Path, nargs="+", metavar="DIR")
+    compared = command(
+        "compare", "methods of several runs side by side: table, paired differences on the same seeds, pictures"
+    )
+    compared.add_argument("dirs", type=Path, nargs="+", metavar="DIR", help="a run's directory (runs/DATE_STREAM)")
     compared.add_argument(
         "--out", type=Path, help="a page FILE.html, or a directory for page, table and pictures (default: print only)"
     )
-    reported = commands.add_parser("report", help="write a run's report.html again")
-    reported.add_argument("dir", type=Path)
+    reported = command("report", "write a run's report.html again from its stored results")
+    reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     for kind in ("methods", "streams", "nets"):
         listed = commands.add_parser(kind, help=f"the {kind} there are")
         listed.add_argument("--json", action="store_true", help="as JSON")
@@ -97,7 +104,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         known = [o for a in self._actions for o in a.option_strings]
         unknown = [w for w in message.split() if w.startswith("--")]
-        hint = nearest(unknown[0].split("=")[0], known) if unknown and "unrecognized" in message else ""
+        hint = ""
+        if unknown and "unrecognized" in message:
+            flag = unknown[0].split("=")[0]
+            method = flag[2:].partition(".")[0]
+            hint = f"; it belongs to --method {method}" if method in METHODS else nearest(flag, known)
         self.exit(2, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
 
 
@@ -176,7 +187,7 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
     groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
     for o in options(Training):
         default = entry.defaults.get(o.name, o.default)
-        training.add_argument(f"--{o.name}", dest=o.name, metavar=o.shape, help=_help(o.help, default))
+        training.add_argument(f"--{o.name}", dest=o.name, metavar=o.metavar, help=_help(o.help, default))
     alone = len(set(_parts(methods))) == 1
     for prefix, found, title in groups:
         target = found.load()
@@ -186,13 +197,15 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
             if alone and prefix == _parts(methods)[0]:
                 flags.append(f"--method.{o.name}")
             default = entry.defaults.get(f"{prefix}.{o.name}", o.default)
-            section.add_argument(*flags, dest=f"{prefix}.{o.name}", metavar=o.shape, help=_help(o.help, default))
+            section.add_argument(*flags, dest=f"{prefix}.{o.name}", metavar=o.metavar, help=_help(o.help, default))
     return parser
 
 
 def _help(text: str, default: Any) -> str:
+    if default is inspect.Parameter.empty:
+        return f"{text.rstrip('.')} (must be given)".replace("%", "%%")
     shown = (
-        ",".join(map(str, default))
+        ",".join(map(str, default)) or "none"
         if isinstance(default, tuple)
         else str(default).lower()
         if default is None
@@ -228,9 +241,11 @@ def _resume(folder: Path, jobs: int) -> int:
 
 def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     from . import report
-    from .jobs import execute
+    from .jobs import execute, refuse
     from .progress import Progress
 
+    if not again:
+        refuse(folder)
     stream = config.build_stream(config.seeds[0])
     training = config.build_training()
     say = [
@@ -243,6 +258,10 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
         f"out      {folder}",
     ]
     print("\n".join(say), file=sys.stderr)
+    for name in config.methods:
+        advice = config.build_method(name).advice(stream.scenario)
+        if advice:
+            print(f"note     {advice}", file=sys.stderr)
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
             _, failed = execute(config, folder, jobs, progress, again=again)

@@ -128,8 +128,13 @@ class Config:
         given = dict(self.stream_options)
         if self.scenario is not None:
             given["scenario"] = self.scenario
-        if "seed" in {o.name for o in options(find("stream", STREAMS, self.stream).load())}:
+        known = options(find("stream", STREAMS, self.stream).load())
+        if "seed" in {o.name for o in known}:
             given.setdefault("seed", seed)
+        missing = [o for o in known if o.needed and o.name not in given]
+        if missing:
+            wanted = ", ".join(f"--stream.{o.name} {o.metavar}" for o in missing)
+            raise MethodError(f"the stream {self.stream!r} needs {wanted}")
         return _stream(self.stream, tuple(sorted(given.items())))
 
     def build_method(self, name: str) -> Method:

@@ -21,7 +21,7 @@ from .matrix import Interval, interval, paired
 __all__ = ["demo", "story"]
 
 SEEDS = (0, 1, 2, 3, 4)
-GRIDS = {"l2": (0.1, 1.0), "ewc": (100.0, 1000.0, 10000.0)}
+GRIDS = {"l2": (0.1, 1.0, 10.0), "ewc": (10.0, 100.0, 1000.0)}
 JOBS = 2
 
 
@@ -30,12 +30,13 @@ def demo(out: Path) -> int:
     import torch
 
     from . import report
-    from .jobs import execute
+    from .jobs import execute, refuse
     from .methods import EWC, L2
     from .progress import Progress
     from .tune import choose_each
 
     began = time.monotonic()
+    refuse(out)
     base = Config.from_keys({"stream": "two_corpora", "threads": 1})
     torch.set_num_threads(1)
     stream = base.build_stream(0)
@@ -99,7 +100,7 @@ def story(R: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
             "text": f"Then it learns corpus 2, and nothing is done against forgetting: corpus 2 goes to {_pc(at(free, 2, 2))}, and "
             f"corpus 1 from {_pc(at(free, 1, 1))} to {_pc(at(free, 2, 1))}. "
             + (
-                f"It has forgotten: {_points(lost)} on corpus 1."
+                f"It has forgotten {100 * -lost.mean:.1f} ± {100 * lost.half:.1f} points of corpus 1."
                 if forgot
                 else f"On these data it has not clearly forgotten corpus 1 ({_points(lost)}); the story would have it otherwise."
             ),
@@ -120,16 +121,19 @@ def story(R: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         ("l2", "L2, which holds every weight alike,"),
         ("ewc", "EWC, which holds a weight by its Fisher information,"),
     ):
-        kept = at(name, 2, 1).mean - at(free, 2, 1).mean
-        learnt = at(name, 2, 2).mean - at(free, 2, 2).mean
+        kept = paired(R[name][:, 2, 0], R[free][:, 2, 0])
+        learnt = paired(R[name][:, 2, 1], R[free][:, 2, 1])
         verdict = (
-            f"{'keeps' if kept > 0 else 'does not keep'} more of corpus 1 than fine-tuning ({100 * kept:+.1f} points) and "
-            f"{'gives up' if learnt < 0 else 'gives up nothing'}"
-            + (f" {-100 * learnt:.1f} points of corpus 2" if learnt < 0 else " of corpus 2")
+            f"beside fine-tuning that is {_points(kept)} on corpus 1"
+            + _clear(kept)
+            + f" and {_points(learnt)} on corpus 2"
         )
+        verdict += _clear(learnt)
+        edge = chosen[name]["value"] in (chosen[name]["grid"][0], chosen[name]["grid"][-1])
         words.append(
             f"{title} at strength {chosen[name]['value']:g} (chosen from {', '.join(f'{g:g}' for g in chosen[name]['grid'])} on "
-            f"held-out training data) ends at {_pc(at(name, 2, 1))} and {_pc(at(name, 2, 2))}: it {verdict}."
+            f"held-out training data{'; the edge of that grid, so a better one may lie beyond' if edge else ''}) ends at "
+            f"{_pc(at(name, 2, 1))} and {_pc(at(name, 2, 2))}; {verdict}."
         )
     over = paired(R["ewc"][:, 2].mean(1), R["l2"][:, 2].mean(1))
     words.append(
@@ -162,6 +166,10 @@ def story(R: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 
 def _pc(value: Interval) -> str:
     return f"{100 * value.mean:.1f}%" + (f" (± {100 * value.half:.1f})" if value.n > 1 else "")
+
+
+def _clear(value: Interval) -> str:
+    return " (which these seeds cannot tell from nothing)" if value.n > 1 and abs(value.mean) <= value.half else ""
 
 
 def _points(value: Interval) -> str:

@@ -19,7 +19,7 @@ from .config import Config
 from .errors import LifelongError, MethodError, RunError
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "resume"]
+__all__ = ["Message", "execute", "refuse", "resume"]
 
 
 class Message(NamedTuple):
@@ -51,16 +51,18 @@ def execute(
         RunError: the directory is there already (and `again` is false), or in use.
         KeyboardInterrupt: stopped; everything learnt is saved.
     """
-    if not again and folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-        raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
+    if not again:
+        refuse(folder)
+    for method in config.methods:  # what cannot be is said before anything is made
+        config.build_method(method).check(config.build_stream(config.seeds[0]).scenario)
+    _device(config.device)
+    _precision(config.precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     with locked(folder):
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
-        for method in config.methods:
-            config.build_method(method).check(config.build_stream(config.seeds[0]).scenario)
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
             write_atomically(folder / "config.yaml", config.to_yaml())
@@ -88,6 +90,12 @@ def execute(
                 run.write(folder)
         log(folder, "finished", failed=len(failed))
         return run, failed
+
+
+def refuse(folder: Path) -> None:
+    """Raises `RunError` where a run's directory is there already."""
+    if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
+        raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
 
 
 def resume(folder: Path) -> Config:

@@ -269,6 +269,10 @@ class Method:
         """Whether the end of a task needs labels."""
         return True
 
+    def advice(self, scenario: Scenario) -> str:
+        """What somebody should know who runs this in a scenario; empty: nothing."""
+        return ""
+
     def check(self, scenario: Scenario) -> None:
         """Raises `MethodError` where the method does not fit a scenario."""
         if scenario not in self.scenarios:

@@ -29,15 +29,31 @@ class Option:
 
     @property
     def shape(self) -> str:
-        """How a value is written: ``0.5``, ``true|false``, ``256,256``."""
+        """How a value is written: ``a number``, ``true|false``."""
         return _shape(self.hint)
+
+    @property
+    def metavar(self) -> str:
+        """The same as a command line's usage has it: ``NUMBER``, ``N|none``."""
+        found = self.shape.replace(" or ", "|")
+        for words, mark in (("a whole number", "N"), ("a number", "NUMBER"), ("a word", "WORD"), ("a path", "PATH")):
+            found = found.replace(words, mark)
+        return found
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is no default."""
+        return self.default is inspect.Parameter.empty
 
 
 def options(target: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> list[Option]:
     """The constants of a dataclass or a function, in order."""
     fields = dataclasses.is_dataclass(target)  # each field's type is read where its class was written
     hints = typing.get_type_hints(target if fields or not inspect.isclass(target) else target.__init__)
-    said = _said(inspect.getdoc(target) or "")
+    said: dict[str, str] = {}
+    for source in reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]:
+        own = _said(inspect.cleandoc(source.__doc__ or ""))
+        said |= {k: v for k, v in own.items() if not (v.startswith("see `") and k in said)}  # a base class says it
     return [
         Option(name, hints.get(name, str), p.default, said.get(name, ""))
         for name, p in inspect.signature(target).parameters.items()

@@ -61,7 +61,7 @@ class DER(_Dark):
     """Stays close to its own earlier answers on remembered examples.
 
     Args:
-        slots, fill, batch: the memory; see `Rehearsal`.
+        slots, fill, batch: see `Rehearsal`.
         alpha: α, the weight of the answers.
     """
 
@@ -74,7 +74,7 @@ class DERpp(_Dark):
     """DER, and learns the labels of remembered examples as well.
 
     Args:
-        slots, fill, batch: the memory; see `Rehearsal`.
+        slots, fill, batch: see `Rehearsal`.
         alpha: α, the weight of the answers.
         beta: β, the weight of the labels.
     """

@@ -33,7 +33,7 @@ class EWC(Guarded):
     """Slows learning on the weights that matter to earlier tasks.
 
     Args:
-        strength: λ.
+        strength: λ; it belongs to the network, the data and the kind of Fisher: choose it with `lifelong.choose`.
         importance: the labels of the Fisher: exact (expectation over the model's own distribution), sampled, argmax, or
             empirical (true labels); or hessian, the Hessian's diagonal, for small networks.
         fisher_examples: how many examples estimate it, drawn at random; default all.

@@ -24,7 +24,7 @@ class Replay(Rehearsal):
     """Learns from new and remembered examples together.
 
     Args:
-        slots, fill, batch: the memory; see `Rehearsal`.
+        slots, fill, batch: see `Rehearsal`.
         weighting: examples (every one counts alike), or tasks (each task counts alike, however many examples were drawn).
     """
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import GradOf, Method, Step
+from ..stream import Scenario
 from ..vector import Vector
 
 __all__ = ["Guarded", "Quadratic"]
@@ -101,6 +102,14 @@ class Guarded(Method, ABC):
     @property
     def acts(self) -> frozenset[str]:
         return super().acts - {"gradient" if self.implicit else "project"}
+
+    def advice(self, scenario: Scenario) -> str:
+        if scenario != "class":
+            return ""
+        return (
+            f"{self.name} only guards weights: where classes of different tasks compete it forgets about as fine-tuning does "
+            "(docs/limits.md); try --scenario task, or a method that remembers examples"
+        )
 
     def scaled(self, importance: Vector) -> Vector:
         """λ by layer, as factors on the importance."""

@@ -28,9 +28,10 @@ __all__ = ["answer", "compare", "write"]
 MEANING = {
     "acc": "mean accuracy over all tasks at the end",
     "bwt": "what later tasks did to earlier ones; below 0 is forgetting",
-    "fwt": "what earlier tasks did for later ones, before those were learnt",
+    "fwt": "what earlier tasks did for later ones, before those were learnt; undefined where an untrained network has no "
+    "accuracy (new classes)",
     "forgetting": "best accuracy on a task before the end, less that at the end",
-    "intransigence": "what joint training reaches on a new task, less what this method does",
+    "intransigence": "what joint training reaches on a new task, less what this method does; undefined where the run has no joint",
     "learning_accuracy": "accuracy on each task when it had just been learnt",
     "worst_case": "each task at its worst since it was learnt",
 }

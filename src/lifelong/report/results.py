@@ -142,6 +142,8 @@ def read(directory: Path | str) -> Results:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, strict=True))
     except FileNotFoundError:
+        if (directory / "config.yaml").exists():
+            raise RunError(f"{directory} has no results yet; go on with it: lifelong resume {directory}") from None
         there = "is no run directory" if directory.is_dir() else "is not there"
         raise RunError(
             f"{directory} {there}: expected results.csv in it; give the directory that a run wrote"
