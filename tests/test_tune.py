@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from torch import nn
 
-from lifelong import EWC, L2, Method, Training, choose, choose_each, fit
+from lifelong import EWC, L2, MLP, Method, Training, choose, choose_each, fit
 from lifelong.errors import DataError
 from toys import toy_net, toy_stream
 
@@ -42,6 +42,7 @@ def test_what_breaks_down_scores_nothing() -> None:
 def test_several_at_once_and_in_several_processes() -> None:
     stream = toy_stream("domain")
     makers: dict[str, Callable[[float], Method]] = {"l2": L2, "ewc": partial(EWC, implicit=True)}
+    net = MLP((16,))  # what other processes can be sent
     alone = {n: choose(make, GRID, net, stream, TRAINING) for n, make in makers.items()}
     both: dict[str, tuple[Callable[[float], Method], Sequence[float]]] = {n: (m, GRID) for n, m in makers.items()}
     assert choose_each(both, net, stream, TRAINING) == alone
