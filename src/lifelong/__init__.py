@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Replay,
         RWalk,
     )
-    from .nets import MLP
+    from .nets import MLP, ResNet18
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
@@ -48,7 +48,7 @@ _HOME = {
         *("AGEM", "DER", "DERpp", "EWC", "GEM", "GDumb", "L2", "MAS", "SI"),
         *("Finetune", "Independent", "Joint", "JointOnce", "RWalk", "Replay"),
     ),
-    "nets": ("MLP",),
+    "nets": ("MLP", "ResNet18"),
     "guard": ("Guard", "protect"),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
@@ -83,6 +83,7 @@ __all__ = [
     "RMatrix",
     "RWalk",
     "Replay",
+    "ResNet18",
     "Run",
     "RunError",
     "Stream",

@@ -123,6 +123,9 @@ STREAMS: dict[str, Entry] = {
 
 NETS: dict[str, Entry] = {
     "mlp": Entry("lifelong.nets:MLP", "multi-layer perceptron with ReLU"),
+    "resnet18": Entry(
+        "lifelong.nets:ResNet18", "residual network of 18 layers for small images", "He et al. 2016, arXiv 1512.03385"
+    ),
 }
 
 

@@ -1,5 +1,6 @@
-"""Networks as ordinary modules, each made by a frozen description of its size."""
+"""Networks, described before their input shape is known."""
 
 from .mlp import MLP
+from .resnet import ResNet18
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "ResNet18"]

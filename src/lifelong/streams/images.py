@@ -58,8 +58,8 @@ def two_corpora(
     values are clipped to what an image can hold.
 
     Args:
-        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist or fashion-mnist (read from
-            LIFELONG_DATA, or downloaded once); in Python also a `Source`.
+        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist, fashion-mnist or cifar100 (read
+            from LIFELONG_DATA, or downloaded once); in Python also a `Source`.
         noise: how strong; white is 1. Default: what makes corpus 1 a task of about 90%.
         kind: gaussian with that standard deviation, or uniform between 0 and it. Default: the source's.
         seed: of the noise, and of which examples are drawn.
@@ -103,8 +103,8 @@ def permuted(
     """Each task moves the pixels in its own way (Goodfellow et al. 2013, arXiv 1312.6211).
 
     Args:
-        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist or fashion-mnist (read from
-            LIFELONG_DATA, or downloaded once); in Python also a `Source`.
+        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist, fashion-mnist or cifar100 (read
+            from LIFELONG_DATA, or downloaded once); in Python also a `Source`.
         tasks: how many permutations.
         seed: of the permutations, and of which examples are drawn.
         scenario: domain, task or class.
@@ -145,8 +145,8 @@ def rotated(
     stand in ``stream.notes["degrees"]``, by task.
 
     Args:
-        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist or fashion-mnist (read from
-            LIFELONG_DATA, or downloaded once); in Python also a `Source`.
+        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist, fashion-mnist or cifar100 (read
+            from LIFELONG_DATA, or downloaded once); in Python also a `Source`.
         tasks: how many angles.
         seed: of the angles, and of which examples are drawn.
         scenario: domain, task or class.
@@ -199,8 +199,8 @@ def split(
     Otherwise the first tasks have one class more where the classes do not divide evenly.
 
     Args:
-        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist or fashion-mnist (read from
-            LIFELONG_DATA, or downloaded once); in Python also a `Source`.
+        source: labelled images: mnist-mini, fashion-mnist-mini or digits (in the package), mnist, fashion-mnist or cifar100 (read
+            from LIFELONG_DATA, or downloaded once); in Python also a `Source`.
         tasks: into how many tasks the classes are divided.
         seed: of the order of the classes where it is random, and of which examples are drawn.
         scenario: class, task or domain.

@@ -8,11 +8,14 @@ name                    images                                          where fr
 ``digits``              1,497 + 300 of UCI optdigits, 8×8               with the package
 ``mnist``               60,000 + 10,000, 28×28 (LeCun et al. 1998)      folder or download
 ``fashion-mnist``       60,000 + 10,000, 28×28 (arXiv 1708.07747)       folder or download
+``cifar100``            50,000 + 10,000, 3×32×32 (Krizhevsky 2009)      folder or download
 ======================  ==============================================  ====================
 
-A folder is ``$LIFELONG_DATA/mnist`` or ``$LIFELONG_DATA/fashion-mnist``; it holds the four ``.gz``
-files as they are published. What is not there is looked for among earlier downloads, and then
-downloaded. Every file's MD5 sum is compared before it is read.
+A folder is ``$LIFELONG_DATA/mnist`` or ``$LIFELONG_DATA/fashion-mnist``, which holds the four ``.gz``
+files as they are published, or ``$LIFELONG_DATA/cifar-100-binary``, which the published archive
+unpacks to. What is not there is looked for among earlier downloads, and then downloaded. The MD5
+sum of every ``.gz`` file and of the archive is compared before it is read; of the unpacked folder
+the sizes and labels are.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ __all__ = ["SOURCES", "Source", "load"]
 class Source:
     """Labelled images, to make tasks of.
 
-    `train_x` and `test_x` are ``uint8 [N, H, W]``, `train_y` and `test_y` ``int64 [N]`` with labels
+    `train_x` and `test_x` are ``uint8 [N, H, W]`` or ``[N, C, H, W]``, `train_y` and `test_y` ``int64 [N]`` with labels
     0..C-1, which `class_names` name. `origin` says where they were read from.
 
     Raises:
@@ -110,7 +113,9 @@ _PUBLISHED = {
         _CLOTHES,
     ),
 }
-SOURCES = (*_SHIPPED, *_PUBLISHED)  # the names that `load` knows
+_CIFAR100 = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
+_CIFAR100_SUM = "03b5dce01913d631647c71ecec9e9cb8"
+SOURCES = (*_SHIPPED, *_PUBLISHED, "cifar100")  # the names that `load` knows
 
 
 def load(name: str) -> Source:
@@ -124,6 +129,8 @@ def load(name: str) -> Source:
         return _shipped(name)
     if name in _PUBLISHED:
         return _published(name, _PUBLISHED[name])
+    if name == "cifar100":
+        return _cifar100()
     known = ", ".join(SOURCES)
     raise DataError(f"no source called {name!r}{nearest(name, SOURCES)}; there are: {known}")
 
@@ -150,6 +157,53 @@ def _published(name: str, published: _Published) -> Source:
         parts.append(values.reshape(-1, 28, 28) if "idx3" in path.name else values)
     origin = " and ".join(dict.fromkeys(where for _, where in found))
     return _source(name, origin, tuple(parts), published.class_names)
+
+
+def _cifar100() -> Source:
+    """Records of 3,074 bytes: the coarse label, the fine label, and 3×32×32 bytes."""
+    wanted = ("train.bin", "test.bin", "fine_label_names.txt")
+    given = os.environ.get("LIFELONG_DATA")
+    folder = Path(given).expanduser() / "cifar-100-binary" if given else None
+    if folder is not None and all((folder / file).exists() for file in wanted):
+        paths, origin = [folder / file for file in wanted], str(folder)
+    else:
+        import pooch
+
+        cache = Path(pooch.os_cache("lifelong")) / "cifar100"
+        try:
+            unpacked = pooch.retrieve(
+                _CIFAR100,
+                f"md5:{_CIFAR100_SUM}",
+                fname="cifar-100-binary.tar.gz",
+                path=cache,
+                processor=pooch.Untar(members=[f"cifar-100-binary/{file}" for file in wanted]),
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(
+                _missing(
+                    "cifar100",
+                    "cifar-100-binary.tar.gz",
+                    _CIFAR100,
+                    folder,
+                    cache,
+                    error,
+                    "its files in cifar-100-binary/",
+                )
+            ) from error
+        found = {Path(path).name: Path(path) for path in unpacked}
+        paths, origin = [found[file] for file in wanted], f"{_CIFAR100} (kept in {cache})"
+    parts: list[np.ndarray] = []
+    for path in paths[:2]:
+        content = np.fromfile(path, np.uint8)
+        if not len(content) or len(content) % 3074:
+            raise DataError(
+                f"{path} has {len(content)} bytes: expected records of 3,074 (two labels and 3×32×32 pixels); take the file "
+                "from the published archive as it is"
+            )
+        records = content.reshape(-1, 3074)
+        parts += [records[:, 2:].reshape(-1, 3, 32, 32).copy(), records[:, 1].copy()]
+    names = tuple(paths[2].read_text(encoding="utf-8").split())
+    return _source("cifar100", origin, tuple(parts), names)
 
 
 def _source(name: str, origin: str, parts: tuple[np.ndarray, ...], class_names: tuple[str, ...]) -> Source:
@@ -185,12 +239,14 @@ def _compare(path: Path, expected: str) -> None:
         )
 
 
-def _missing(name: str, file: str, address: str, folder: Path | None, cache: Path, error: Exception) -> str:
+def _missing(
+    name: str, file: str, address: str, folder: Path | None, cache: Path, error: Exception, within: str = ""
+) -> str:
     looked = f"not in {cache}"
-    mend = f"put it into {cache}, or set LIFELONG_DATA to a folder that has it in {name}/"
+    mend = f"put it into {cache}, or set LIFELONG_DATA to a folder that has {within or f'it in {name}/'}"
     if folder is not None:
         looked = f"not in {folder} (LIFELONG_DATA) and {looked}"
-        mend = f"put it into {folder}"
+        mend = "unpack it there" if within else f"put it into {folder}"
     what = "what came has another checksum" if isinstance(error, ValueError) else type(error).__name__
     return (
         f"{name} needs {file}, which is {looked}, and could not be downloaded from {address} ({what}): {mend}. "
