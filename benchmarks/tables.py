@@ -307,7 +307,7 @@ def peers(r: dict[str, Any]) -> str:
         "128, one epoch, SGD 0.1, the same permutations. What is compared is training and R; imports and the building of data "
         "stand apart. *classic* is avalanche as it comes: its own `PermutedMNIST` with its transforms (normalise and permute; ours do "
         "the same within the clock), its default evaluator and logger. *tensors* gives it images that were permuted and scaled "
-        "beforehand, one metric and no logger: its best case. *online*: batch 10, 1,000 images a task, 784-100-100-10.\n\n"
+        "beforehand, one metric and no logger: its best case. The ratio shrinks as more of its defaults are taken away, so read both. *online*: batch 10, 1,000 images a task, 784-100-100-10.\n\n"
         + table(head, rows)
         + "\nAvalanche's EWC squares gradients of batch means, with a penalty without ½, and its MAS keeps a moving average: "
         "other quantities, so their accuracies are printed and not compared. Its SI computes its path and holds nothing "
@@ -324,6 +324,7 @@ PAGES = {
             "permuted": permuted,
             "ewc_figure": ewc_figure,
             "tradeoff": tradeoff,
+            "gem": gem,
             "transfer": transfer,
             **{n: partial(van_de_ven, n) for n in VAN_DE_VEN},
         },

@@ -352,8 +352,8 @@ NETWORKS = {
 def test_gradients_of_groups_are_those_of_one_after_another(name: str, masked: bool, sizes: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     net = NETWORKS[name]()
-    if name == "normalised" and 1 in sizes:
-        return  # batch statistics of one example are not defined
+    if name == "normalised":
+        sizes = tuple(max(n, 2) for n in sizes)  # batch statistics of one example are not defined
     stream = toy_stream("domain")
     learner = toy_learner(Finetune(), stream)
     learner.net, learner.theta = net, Vector.of(net)

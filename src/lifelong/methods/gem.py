@@ -4,7 +4,7 @@
 
 g is the gradient of the new examples, g_k that of the mean loss on task k's memory. Where no constraint is violated g̃ = g; otherwise
 g̃ = g + Gᵀ v, with v from the dual (see `lifelong.parts.dual`). The memory holds each task's latest examples. Every past task costs a
-gradient in every step.
+gradient in every step. The dual's ε, the authors', lets a product fall a little under 0 where gradients are tiny (‖g_k‖² ≪ ε).
 """
 
 from __future__ import annotations

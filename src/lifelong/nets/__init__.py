@@ -1,4 +1,4 @@
-"""Networks, described before their input shape is known."""
+"""Networks as ordinary modules, each made by a frozen description of its size."""
 
 from .mlp import MLP
 from .resnet import ResNet18

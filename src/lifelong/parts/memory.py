@@ -47,10 +47,6 @@ class Memory:
     def filled(self) -> int:
         return sum(self.groups)
 
-    @property
-    def free(self) -> int:
-        return self.size - self.filled
-
     def take(self, index: Tensor) -> dict[str, Tensor]:
         """The slots `index`, ``[n]``."""
         return {key: slot.index_select(0, index) for key, slot in self.slots.items()}
