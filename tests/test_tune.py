@@ -53,3 +53,18 @@ def test_several_at_once_and_in_several_processes() -> None:
 def test_a_fraction_that_leaves_nothing(fraction: float) -> None:
     with pytest.raises(DataError, match="between 0 and 1"):
         choose(L2, GRID, net, toy_stream("domain"), TRAINING, fraction=fraction)
+
+
+def test_a_grid_goes_on_beyond_its_best_end() -> None:
+    """A score that rises with the value: each extension adds one value at that end, in the grid's ratio, and scores it."""
+    net, stream = MLP((8,)), toy_stream("domain")
+    short = choose(L2, (1e-4, 1e-3), net, stream, TRAINING, seeds=[5])
+    longer = choose(L2, (1e-4, 1e-3), net, stream, TRAINING, seeds=[5], extend=2)
+    assert longer.grid[:2] == short.grid
+    assert longer.scores[:2] == short.scores
+    grid = sorted(longer.grid)
+    assert [b / a for a, b in zip(grid, grid[1:])] == pytest.approx([10.0] * (len(grid) - 1))
+    for value, score in zip(longer.grid, longer.scores):
+        assert choose(L2, (value,), net, stream, TRAINING, seeds=[5]).scores == (score,)
+    assert 2 < len(grid) <= 4
+    assert len(grid) == 4 or grid[0] < longer.value < grid[-1]

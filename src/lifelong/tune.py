@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ def choose(
     *,
     seeds: Sequence[int] = (1000,),
     fraction: float = 0.1,
+    extend: int = 0,
     jobs: int = 1,
 ) -> Choice:
     """The value of `grid` whose method scores best on held-out training examples.
@@ -51,12 +53,14 @@ def choose(
         net, stream, training: as `fit` takes them.
         seeds: of the runs that are compared; they should not be those that the choice is for.
         fraction: of each task's training examples, held out.
+        extend: how often a grid whose best value is its first or last is continued by one more, in its own ratio, so that the
+            best has a worse one on either side.
         jobs: how many processes, each with one thread (what is passed must then be picklable); 1: this one.
 
     A value with which training breaks down scores 0.
     """
     [choice] = choose_each(
-        {"": (make, grid)}, net, stream, training, seeds=seeds, fraction=fraction, jobs=jobs
+        {"": (make, grid)}, net, stream, training, seeds=seeds, fraction=fraction, extend=extend, jobs=jobs
     ).values()
     return choice
 
@@ -69,27 +73,47 @@ def choose_each(
     *,
     seeds: Sequence[int] = (1000,),
     fraction: float = 0.1,
+    extend: int = 0,
     jobs: int = 1,
 ) -> dict[str, Choice]:
     """`choose` for several methods at once: by name, what makes the method and its grid; the processes are shared."""
-    work = [
-        (make, value, net, stream, training, seed, fraction)
-        for make, grid in candidates.values()
-        for value in grid
-        for seed in seeds
-    ]
-    if jobs == 1:
-        got = [_score(*w) for w in work]
-    else:
-        with ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            got = list(pool.map(_score, *zip(*work)))
-    left, chosen = iter(got), {}
-    for name, (_, grid) in candidates.items():
-        scores = [float(np.mean([next(left) for _ in seeds])) for _ in grid]
-        chosen[name] = Choice(float(grid[int(np.argmax(scores))]), tuple(grid), tuple(scores), tuple(seeds))
+    with ExitStack() as stack:
+        scores: Callable[..., Iterable[float]] = map
+        if jobs > 1:
+            scores = stack.enter_context(
+                ProcessPoolExecutor(
+                    jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+                )
+            ).map
+        found: dict[str, dict[float, float]] = {name: {} for name in candidates}
+        asked = {name: list(map(float, grid)) for name, (_, grid) in candidates.items()}
+        for left in range(extend, -1, -1):
+            work = [
+                (candidates[name][0], value, net, stream, training, seed, fraction)
+                for name, values in asked.items()
+                for value in values
+                for seed in seeds
+            ]
+            got = iter(list(scores(_score, *zip(*work))))
+            for name, values in asked.items():
+                found[name] |= {value: float(np.mean([next(got) for _ in seeds])) for value in values}
+            asked = {name: beyond for name, scored in found.items() if left and (beyond := _beyond(scored))}
+            if not asked:
+                break
+    chosen = {}
+    for name, scored in found.items():
+        grid = tuple(scored)
+        best = max(grid, key=lambda value: scored[value])
+        chosen[name] = Choice(best, grid, tuple(scored[value] for value in grid), tuple(seeds))
     return chosen
+
+
+def _beyond(scored: Mapping[float, float]) -> list[float]:
+    """The next value of a grid whose best is at an end; none where it lies within, or has no ratio to go on with."""
+    grid = sorted(scored)
+    best = max(grid, key=lambda value: scored[value])
+    inner = {grid[0]: grid[1], grid[-1]: grid[-2]}.get(best) if len(grid) > 1 else None
+    return [best * best / inner] if inner and best > 0 else []
 
 
 def _score(
