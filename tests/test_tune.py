@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from torch import nn
@@ -63,7 +64,7 @@ def test_a_grid_goes_on_beyond_its_best_end() -> None:
     assert longer.grid[:2] == short.grid
     assert longer.scores[:2] == short.scores
     grid = sorted(longer.grid)
-    assert [b / a for a, b in zip(grid, grid[1:])] == pytest.approx([10.0] * (len(grid) - 1))
+    assert [b / a for a, b in pairwise(grid)] == pytest.approx([10.0] * (len(grid) - 1))
     for value, score in zip(longer.grid, longer.scores):
         assert choose(L2, (value,), net, stream, TRAINING, seeds=[5]).scores == (score,)
     assert 2 < len(grid) <= 4
