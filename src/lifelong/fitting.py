@@ -94,7 +94,16 @@ def learner_for(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "weights"))
             network = net(stream.shape, stream.outputs)
-    return Learner(network, method, training, scenario=stream.scenario, seed=seed, device=device, dtype=dtype)
+    return Learner(
+        network,
+        method,
+        training,
+        scenario=stream.scenario,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        grows=not stream.announced,
+    )
 
 
 def follow(

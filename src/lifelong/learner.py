@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import tree
 from .around import Around
 from .errors import DataError, MethodError, TrainingError
-from .growth import Growth, carry_moments
+from .growth import Growth, carry_moments, grow
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
 from .stream import Cache, Chunk, Examples, Scenario, Task
@@ -116,6 +116,8 @@ class Learner:
         device, dtype: where and in which precision the network runs.
         optimizer: makes an optimiser of a network, in place of `training`'s.
         cache: bytes that transformed examples may hold.
+        grows: give the network more outputs when a task brings classes beyond those it has (scenario "class"); otherwise
+            such labels are an error.
     """
 
     def __init__(
@@ -130,11 +132,18 @@ class Learner:
         dtype: torch.dtype = torch.float32,
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
         cache: int = 512 * 2**20,
+        grows: bool = False,
     ) -> None:
         self.method = method if method is not None else Method()
         self.method.check(scenario)
         self.training = training if training is not None else Training()
+        if grows and scenario != "class":
+            raise MethodError(
+                f"outputs grow where classes come unannounced, in the scenario 'class'; this one is {scenario!r}: say "
+                "grows=False"
+            )
         self.scenario: Scenario = scenario
+        self.grows = grows
         self.seed = seed
         self.device, self.dtype = torch.device(device), dtype
         self.net = net.to(device=self.device, dtype=dtype)
@@ -200,10 +209,13 @@ class Learner:
             self.state = self.method.init(self.theta, self.spec)
         labels = task.train.labels
         low, high = int(labels.min()), int(labels.max())
+        if self.grows and high >= self.spec.outputs and low >= 0:
+            seed = derive(self.seed, f"outputs/{high + 1}")
+            self._grow([Growth("outputs", size=high + 1, seed=seed)])
         if low < 0 or high >= self.spec.outputs:
             raise DataError(
                 f"task {task.name!r} has labels {low}..{high}, the network has outputs 0..{self.spec.outputs - 1}: "
-                "give the network more outputs, or number the classes from 0"
+                "give the network more outputs, let it grow them (grows=True), or number the classes from 0"
             )
         if self.training.reset_optimizer and self.learnt:
             self.optimizer = self._make_optimizer(self.net)
@@ -339,17 +351,16 @@ class Learner:
         """Enlarges the network: its `grow(operation)` changes it and gives an `IndexMap`, which the optimiser's moments
         and the method's state follow."""
         for operation in operations:
-            if not hasattr(self.net, "grow"):
-                raise MethodError(
-                    f"{self.method.name} grows the network by {operation}, but {type(self.net).__name__} has no method "
-                    "grow(operation): use a network that can grow"
-                )
             old, moments = self.theta, self.optimizer.state_dict()
-            mapping = self.net.grow(operation)  # type: ignore[operator]
+            mapping = grow(self.net, operation)
             self.net.to(device=self.device, dtype=self.dtype)
             self.theta = Vector.of(self.net)
             self.optimizer = self._make_optimizer(self.net)
             self.optimizer.load_state_dict(carry_moments(moments, old, self.theta, mapping))
+            if self._initial is not None:
+                self._initial = mapping.tensors(self._initial, self.net.state_dict())
+            if self.spec is not None and mapping.outputs is not None:
+                self.spec = replace(self.spec, outputs=mapping.outputs)
             if self.state is not None and "resize" in self.method.acts:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
@@ -498,7 +509,7 @@ class Learner:
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
             )
         for operation in meta["growth"]:
-            self.net.grow(Growth(**operation))  # type: ignore[operator]
+            grow(self.net, Growth(**operation))
         self.growth = [Growth(**g) for g in meta["growth"]]
         self.net.to(device=self.device, dtype=self.dtype)
         self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))

@@ -308,7 +308,8 @@ class Task:
 class Stream:
     """Tasks in order, the scenario they are read under, and the outputs a network needs for them.
 
-    `class_names[c]` is what output `c` stands for. `source` names the data that the tasks were made of.
+    `class_names[c]` is what output `c` stands for. `source` names the data that the tasks were made of. A stream that does
+    not announce its classes (scenario "class") is met by a network with the first task's outputs, which gets more as they come.
     """
 
     tasks: tuple[Task, ...]
@@ -317,12 +318,18 @@ class Stream:
     name: str = "own"
     source: str = "own data"
     notes: dict[str, Any] = field(default_factory=dict)  # what a report should know: noise level, angles, ...
+    announced: bool = True
 
     def __post_init__(self) -> None:
         if self.scenario not in ("task", "domain", "class"):
             raise DataError(
                 f"scenario {self.scenario!r}: expected one of 'task' (the task is known at test time), 'domain' (same "
                 "classes, other inputs) or 'class' (all classes seen so far compete)"
+            )
+        if not self.announced and self.scenario != "class":
+            raise DataError(
+                f"classes come unannounced in the scenario 'class' only, not in {self.scenario!r}: announce them, or say "
+                "scenario='class'"
             )
         if not self.tasks:
             raise DataError("a stream needs at least one task; got none")
@@ -355,7 +362,8 @@ class Stream:
 
     @property
     def outputs(self) -> int:
-        return len(self.class_names)
+        """How many outputs a network for this stream begins with."""
+        return len(self.class_names) if self.announced else max(self.tasks[0].classes) + 1
 
     @property
     def shape(self) -> tuple[int, ...]:

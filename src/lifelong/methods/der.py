@@ -10,15 +10,17 @@ outputs); the two terms of DER++ draw independently. All go through the network 
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MethodError
+from ..growth import IndexMap
 from ..method import Batch, not_negative
 from ..parts.rehearsal import AT_STEPS, Past, Rehearsal
+from ..vector import Vector
 
 __all__ = ["DER", "DERpp"]
 
@@ -39,6 +41,16 @@ class _Dark(Rehearsal, ABC):
 
     def kept(self, state: Past, batch: Batch, output: Tensor) -> dict[str, Tensor]:
         return super().kept(state, batch, output) | {"logits": output}
+
+    def resize(self, state: Past, mapping: IndexMap, theta: Vector) -> Past:
+        slots = state.memory.slots
+        if mapping.outputs is None or not slots:
+            return state
+        nan = slots["logits"].new_full((len(slots["logits"]), mapping.outputs), float("nan"))
+        nan[:, : slots["logits"].shape[1]] = slots[
+            "logits"
+        ]  # answers that an output was too late to give hold it to nothing
+        return replace(state, memory=replace(state.memory, slots={**slots, "logits": nan}))
 
     def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import MethodError
+from ..growth import IndexMap
 from ..method import Edge, Method, Spec
 from ..stream import Scenario
 from ..vector import Vector
@@ -58,6 +59,9 @@ class Independent(Method):
 
     def end(self, state: Networks, edge: Edge) -> Networks:
         return replace(state, nets=[*state.nets, _copy(edge.net)])
+
+    def resize(self, state: Networks, mapping: IndexMap, theta: Vector) -> Networks:
+        return Networks([mapping.tensors(own, {**own, **theta.dict()}) for own in state.nets])
 
     def predict(self, state: Networks | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if task is None:

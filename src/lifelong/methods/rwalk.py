@@ -104,9 +104,10 @@ class RWalk(Guarded):
         return replace(state, score=score, guard=state.guard.moved(self.scaled(importance), edge.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
-        F, score, own, gain, squares, start = (
-            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.squares, state.start)
+        F, score, own, gain, squares = (
+            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.squares)
         )
+        start = mapping.carry(state.start, theta, fill=theta)
         return Walk(state.guard.resize(mapping, theta), F, score, own, gain, squares, start, state.steps)
 
 

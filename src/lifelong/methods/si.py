@@ -77,5 +77,5 @@ class SI(Guarded):
         return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega), edge.theta))
 
     def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
-        carried = (mapping.carry(v, theta) for v in (state.omega, state.start))
-        return Path(state.guard.resize(mapping, theta), *carried)
+        omega, start = mapping.carry(state.omega, theta), mapping.carry(state.start, theta, fill=theta)
+        return Path(state.guard.resize(mapping, theta), omega, start)

@@ -22,7 +22,8 @@ from .fisher import evaluating
 __all__ = ["gradients"]
 
 Layers = list[tuple[nn.Module, dict[str, int]]]  # the linear layers, each with the places of its weights in θ
-_known: WeakKeyDictionary[nn.Module, tuple[tuple[str, ...], Layers | None]] = WeakKeyDictionary()
+# by the weights themselves: a network that grew has others
+_known: WeakKeyDictionary[nn.Module, tuple[list[int], Layers | None]] = WeakKeyDictionary()
 
 
 def gradients(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]) -> Vector:
@@ -35,13 +36,14 @@ def gradients(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]
         sizes: how many examples each of the t groups has.
     """
     net = grad_of.net
-    names, layers = _known.get(net, ((), None))
-    if names != theta.names:
+    known, layers = _known.get(net, ([], None))
+    present = [id(p) for p in theta.tensors]
+    if known != present:
         layers = _linear(net, theta)
         if layers is not None:
             with evaluating(net):  # draws nothing, and moves no statistics
                 layers = layers if _holds(grad_of, theta, layers, batch) else None
-        _known[net] = theta.names, layers
+        _known[net] = present, layers
     found = None if layers is None else _at_once(grad_of, theta, layers, batch, sizes)
     return _each(grad_of, theta, batch, sizes) if found is None else found
 

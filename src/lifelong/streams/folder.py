@@ -26,6 +26,7 @@ def from_folder(
     scenario: Scenario = "class",
     test: float = HELD_OUT,
     seed: int = 0,
+    announced: bool = True,
 ) -> Stream:
     """A stream of image files: ``path/task/class/*.png`` (or jpg), or, with test images of their own,
     ``path/train/task/class/*.png`` and ``path/test/task/class/*.png``.
@@ -39,6 +40,8 @@ def from_folder(
         scenario: class, task or domain.
         test: the fraction of each task's images that is held out for testing, where there is no folder of test images.
         seed: of the images held out.
+        announced: whether the network has an output for every class from the start; otherwise (scenario class) it gets more as
+            they come.
 
     Raises:
         DataError: Pillow is not installed; no images where they are expected; files that are no images; images of
@@ -57,7 +60,7 @@ def from_folder(
         raise DataError(f"{root}: task {alone[0]!r} is in only one of train/ and test/: give it images in both")
     mode = _mode([image for part in found for images in part.values() for image, _ in images], size)
     sets = [[_Files(part[name], mode, size) for name in names] for part in found]
-    stream = stream_of(sets[0], scenario, test=sets[1] if apart else test, names=names, seed=seed)
+    stream = stream_of(sets[0], scenario, test=sets[1] if apart else test, names=names, seed=seed, announced=announced)
     return replace(stream, name="folder", source=str(root), notes={**stream.notes, "size": list(stream.shape[-2:])})
 
 

@@ -42,6 +42,7 @@ def make_stream(
     test: float | Sequence[Labelled],
     scenario: Scenario,
     seed: int,
+    announced: bool = True,
 ) -> Stream:
     """The stream of these tasks, with the test data given or a fraction held out.
 
@@ -77,7 +78,7 @@ def make_stream(
             kept, held = whole, test[t].examples(outputs)
         tasks.append(Task(name, kept, held, tuple(sorted(outputs[label] for label in own[t]))))
     notes = {"seed": seed, "held_out_for_test": test} if isinstance(test, float) else {}
-    return Stream(tuple(tasks), scenario, tuple(str(label) for label in every), notes=notes)
+    return Stream(tuple(tasks), scenario, tuple(str(label) for label in every), notes=notes, announced=announced)
 
 
 def _hold_out(whole: Examples, fraction: float, draws: torch.Generator) -> tuple[Examples, Examples]:

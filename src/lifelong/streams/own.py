@@ -39,6 +39,7 @@ def stream_of(
     seed: int = 0,
     in_memory: bool | None = None,
     workers: int = 0,
+    announced: bool = True,
 ) -> Stream:
     """A stream of your own data, one entry of `data` a task.
 
@@ -65,6 +66,8 @@ def stream_of(
         in_memory: whether data sets are read once and kept; if nothing is said, up to 1 GiB each. Say False for items
             that change whenever they are read (random augmentation).
         workers: processes that read a data set that is not kept.
+        announced: whether the network has an output for every class from the start; otherwise (scenario class) it begins with
+            those of the first task and gets more as they come.
 
     Raises:
         DataError: an entry is none of these; labels that are no labels, or that only the test data hold; another
@@ -77,7 +80,7 @@ def stream_of(
         raise DataError(f"names {named}: expected {len(entries)} different ones, one for each task")
     train = [read(entry, named[i]) for i, entry in enumerate(entries)]
     if test is None or isinstance(test, float | int):
-        return make_stream(named, train, fraction_of(test), scenario, seed)
+        return make_stream(named, train, fraction_of(test), scenario, seed, announced)
     given = _listed(test, "test")
     if len(given) != len(entries):
         raise DataError(
@@ -85,7 +88,7 @@ def stream_of(
             "hold out"
         )
     tested = [read(entry, f"{named[i]} (test)") for i, entry in enumerate(given)]
-    return make_stream(named, train, tested, scenario, seed)
+    return make_stream(named, train, tested, scenario, seed, announced)
 
 
 def _listed(data: Any, what: str) -> list[Any]:

@@ -1,0 +1,157 @@
+"""Outputs that come with the classes: a stream that does not announce them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lifelong import MLP, Finetune, Learner, Stream, Task, Tensors, Training, fit, stream_of
+from lifelong.checkpoint import Store
+from lifelong.errors import DataError, MethodError
+from lifelong.growth import Growth, IndexMap, grow, more_outputs
+from lifelong.registry import METHODS
+from lifelong.tree import split
+from toys import FEATURES, same, toy_net, toy_stream, weights
+
+TRAINING = Training(lr=0.05, momentum=0.9, batch_size=16, epochs=2)
+NAMES = [n for n in METHODS if "class" in METHODS[n].load().scenarios and n != "independent"]
+HOLDS_WHAT_IS_TO_COME = {
+    "l2",
+    "der",
+    "derpp",
+}  # where the outputs of later classes are there from the start, they guard those as well
+
+
+class Foreseen(nn.Module):
+    """Grows the outputs that `whole` has."""
+
+    def __init__(self, whole: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.last = {n: t.clone() for n, t in whole.state_dict().items()}
+        self.body = toy_net(outputs)
+        rows = {n: t[: p.shape[0]] for (n, t), p in zip(self.last.items(), self.body.state_dict().values())}
+        self.body.load_state_dict(rows)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+    def grow(self, operation: Growth) -> IndexMap:
+        old = self.body[-1].out_features
+        inner = more_outputs(self.body, operation)
+        with torch.no_grad():
+            self.body[-1].weight[old:] = self.last["4.weight"][old : operation.size]
+            self.body[-1].bias[old:] = self.last["4.bias"][old : operation.size]
+        return inner._replace(source={f"body.{n}": (f"body.{o}", i) for n, (o, i) in inner.source.items()})
+
+
+def learnt(learner: Learner, stream: Stream) -> Learner:
+    for task in stream:
+        if learner.method.once and task.index + 1 < len(stream):
+            learner.remember(task)
+        else:
+            learner.learn(task)
+    return learner
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - HOLDS_WHAT_IS_TO_COME))
+def test_growing_equals_outputs_that_were_there_from_the_start(name: str) -> None:
+    method, stream = METHODS[name].load()(), toy_stream("class")
+    whole = toy_net(stream.outputs)
+    grown = learnt(Learner(Foreseen(whole, 3), method, TRAINING, grows=True), stream)
+    learner = learnt(Learner(whole, method, TRAINING), stream)
+    assert grown.spec.outputs == stream.outputs
+    for a, b in zip(grown.theta.tensors, learner.theta.tensors):
+        assert torch.allclose(a, b, atol=1e-4), float((a - b).abs().max())
+    assert [a for a, _, _ in grown.evaluate(stream)] == pytest.approx(
+        [a for a, _, _ in learner.evaluate(stream)], abs=0.02
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_growing_run_resumes_to_the_same_bits(name: str, tmp_path) -> None:
+    method, stream = METHODS[name].load()(), replace(toy_stream("class"), announced=False)
+
+    def new() -> Learner:
+        return Learner(toy_net(stream.outputs), method, TRAINING, grows=True)
+
+    whole = learnt(new(), stream)
+    first = new()
+    for task in stream.tasks[:2]:
+        first.remember(task) if method.once else first.learn(task)
+    Store(tmp_path).save(first.state_dict())
+    second = new()
+    second.load_state_dict(Store(tmp_path).newest(), past=stream.tasks[:2])
+    second.learn(stream[2])
+    assert same(weights(whole.net), weights(second.net))
+    ours, theirs = split(whole.state)[0], split(second.state)[0]
+    assert all(torch.allclose(t, theirs[n], rtol=0, atol=0, equal_nan=True) for n, t in ours.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_class_that_was_not_seen_is_answered(name: str) -> None:
+    method, stream = METHODS[name].load()(), replace(toy_stream("class"), announced=False)
+    if method.once:
+        return  # it answers when the last task has come
+    learner = Learner(toy_net(stream.outputs), method, TRAINING, grows=True)
+    for task in stream:
+        learner.learn(task)
+        for other in stream:
+            answers = learner.predict(other.test.x).unique().tolist()
+            assert set(answers) <= set(learner.seen)
+
+
+def test_moments_follow_and_begin_at_zero() -> None:
+    stream = toy_stream("class", tasks=2)
+    learner = Learner(toy_net(3), Finetune(), Training(optimizer="adam", batch_size=16), grows=True)
+    learner.learn(stream[0])
+    before = {n: learner.optimizer.state[p]["exp_avg"].clone() for n, p in learner.theta}
+    learner._grow([Growth("outputs", size=6, seed=1)])
+    for n, p in learner.theta:
+        after = learner.optimizer.state[p]["exp_avg"]
+        assert torch.equal(after[: len(before[n])], before[n])
+        assert not after[len(before[n]) :].any()
+
+
+def test_your_own_data_need_not_announce_their_classes() -> None:
+    g = torch.Generator().manual_seed(0)
+    first = torch.randn(40, FEATURES, generator=g), ["cat", "dog"] * 20
+    second = (
+        torch.randn(60, FEATURES, generator=g),
+        ["dog", "cow", "hen"] * 20,
+    )  # a class that returns, and more of them
+    stream = stream_of([first, second], announced=False)
+    assert (stream.outputs, stream.class_names, stream[1].classes) == (2, ("cat", "dog", "cow", "hen"), (1, 2, 3))
+    run = fit(Finetune(), MLP((8,)), stream, training=TRAINING)
+    record = next(iter(run.records.values()))
+    assert record.parameters[-1] - record.parameters[0] == 2 * 9
+    assert run.matrix().R.shape == (3, 2)
+
+
+def test_classes_out_of_order() -> None:
+    stream = replace(toy_stream("class").reorder([2, 0, 1]), announced=False)
+    assert stream.outputs == 9
+    learner = Learner(toy_net(stream.outputs), Finetune(), TRAINING, grows=True)
+    learner.learn(stream[0])
+    assert set(learner.predict(stream[1].test.x).tolist()) <= {6, 7, 8}
+
+
+def test_what_cannot_grow_says_so() -> None:
+    stream = toy_stream("class")
+    with pytest.raises(DataError, match=r"grows=True"):
+        Learner(toy_net(3), Finetune(), TRAINING).learn(stream[1])
+    with pytest.raises(MethodError, match="scenario 'class'"):
+        Learner(toy_net(3), Finetune(), TRAINING, scenario="task", grows=True)
+    with pytest.raises(DataError, match="unannounced"):
+        replace(toy_stream("task"), announced=False)
+    with pytest.raises(MethodError, match="no linear layer"):
+        grow(nn.Sequential(nn.Flatten()), Growth("outputs", size=3))
+    with pytest.raises(MethodError, match="ask for more"):
+        grow(toy_net(3), Growth("outputs", size=3))
+    with pytest.raises(MethodError, match="no method grow"):
+        grow(toy_net(3), Growth("wider", "0", 32))
+    negative = Task("odd", Tensors(torch.zeros(2, FEATURES), torch.tensor([-1, 4])), stream[0].test, (0,))
+    with pytest.raises(DataError, match="labels -1"):
+        Learner(toy_net(3), Finetune(), TRAINING, grows=True).learn(negative)
