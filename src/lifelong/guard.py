@@ -232,7 +232,9 @@ class Guard:
     # --- derived ----------------------------------------------------------------------------------------------------
     def _edge(self, examples: Examples, mask: Tensor | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self._device)
-        return Edge(self.model, self.theta, examples, mask, self.learnt, None, draws, self._no_reset, self.costs)
+        return Edge(
+            self.model, self.theta, examples, mask, self.learnt, None, draws, self._no_reset, self.costs, self.seen
+        )
 
     def _no_reset(self) -> None:
         raise MethodError(f"{self.method.name} cannot restart a network that it does not own")

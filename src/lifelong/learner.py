@@ -338,7 +338,8 @@ class Learner:
 
     def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self.device)
-        return Edge(self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs)
+        seen = self.seen if self.scenario != "domain" else ()
+        return Edge(self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen)
 
     def reset(self) -> None:
         """Back to the initial network and a new optimiser (for methods that declare `restarts`)."""

@@ -114,6 +114,7 @@ class Edge:
     generator: torch.Generator  # of this task, for this method's draws
     reset: Callable[[], None]  # back to the network's and the optimiser's initial state
     costs: Costs = field(default_factory=Costs)
+    seen: tuple[int, ...] = ()  # classes, the present task's included; empty where all tasks share theirs
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
@@ -276,10 +277,13 @@ class Method:
     def check(self, scenario: Scenario) -> None:
         """Raises `MethodError` where the method does not fit a scenario."""
         if scenario not in self.scenarios:
-            raise MethodError(
-                f"{self.name} needs to know the task at test time, which the scenario {scenario!r} hides; it runs in "
-                f"{', '.join(map(repr, self.scenarios))}: choose one of these, or another method"
+            why = (
+                f"needs to know the task at test time, which the scenario {scenario!r} hides"
+                if self.scenarios == ("task",)
+                else f"does not run in the scenario {scenario!r}"
             )
+            fits = ", ".join(map(repr, self.scenarios))
+            raise MethodError(f"{self.name} {why}; it runs in {fits}: choose one of these, or another method")
 
     def parts(self) -> tuple[Method, ...]:
         """The methods that this one is a chain of."""

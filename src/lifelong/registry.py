@@ -83,6 +83,16 @@ METHODS: dict[str, Entry] = {
         "Gradient Episodic Memory: never moves against the gradient of a past task",
         "Lopez-Paz & Ranzato 2017, arXiv 1706.08840",
     ),
+    "lwf": Entry(
+        "lifelong.methods:LwF",
+        "Learning without Forgetting: answers as before on the new inputs; keeps no examples",
+        "Li & Hoiem 2016, arXiv 1606.09282",
+    ),
+    "icarl": Entry(
+        "lifelong.methods:ICaRL",
+        "iCaRL: few herded exemplars, distillation, and the nearest mean of exemplars",
+        "Rebuffi et al. 2017, arXiv 1611.07725",
+    ),
     "agem": Entry(
         "lifelong.methods:AGEM",
         "Averaged GEM: never moves against the mean gradient of past examples",

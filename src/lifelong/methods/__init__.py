@@ -6,9 +6,11 @@ from .ewc import EWC
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
+from .icarl import ICaRL
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
+from .lwf import LwF
 from .mas import MAS
 from .replay import Replay
 from .rwalk import RWalk
@@ -25,9 +27,11 @@ __all__ = [
     "DERpp",
     "Finetune",
     "GDumb",
+    "ICaRL",
     "Independent",
     "Joint",
     "JointOnce",
+    "LwF",
     "RWalk",
     "Replay",
 ]

@@ -17,9 +17,10 @@ from ..random import generator
 from ..stream import Examples
 from ..vector import Vector
 from .features import features
+from .fisher import evaluating
 from .memory import Memory, balanced, chosen, herd, opened, reservoir, ring
 
-__all__ = ["Fill", "Past", "Rehearsal"]
+__all__ = ["Fill", "Past", "Rehearsal", "exemplars"]
 
 Fill = Literal["reservoir", "balanced", "ring", "random", "herding"]
 AT_STEPS: tuple[Fill, ...] = ("reservoir", "balanced", "ring")
@@ -114,25 +115,23 @@ class Rehearsal(Method, ABC):
         return replace(state, memory=fill(state.memory, values, generator))
 
     def end(self, state: Past, edge: Edge) -> Past:
-        labels = edge.examples.labels
-        classes = labels.unique().tolist()
-        quota = max(1, self.slots // (len(state.memory.groups) + len(classes)))
-        groups = []
-        for c in classes:
-            rows = (labels == c).nonzero().flatten().cpu()
-            if self.fill == "herding":
-                order = herd(F.normalize(_features(state, edge, rows)), quota).cpu()
-            else:
-                order = torch.randperm(len(rows), generator=edge.generator, device=edge.generator.device)[:quota].cpu()
-            parts = list(state.read(edge.examples.subset(rows[order]), edge))
-            groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
-        return replace(state, memory=chosen(state.memory, groups))
+        return exemplars(state, edge, edge.examples, self.slots, herding=self.fill == "herding")
 
 
-def _features(state: Past, edge: Edge, rows: Tensor) -> Tensor:
-    was = edge.net.training
-    edge.net.eval()
-    try:
-        return torch.cat([features(edge.net, part["x"]) for part in state.read(edge.examples.subset(rows), edge)])
-    finally:
-        edge.net.train(was)
+def exemplars(state: Past, edge: Edge, examples: Examples, slots: int, herding: bool) -> Past:
+    """With exemplars of each class of `examples`, herded or drawn at random; all classes share the slots evenly."""
+    labels = examples.labels
+    classes = labels.unique().tolist()
+    quota = max(1, slots // (len(state.memory.groups) + len(classes)))
+    groups = []
+    for c in classes:
+        rows = (labels == c).nonzero().flatten().cpu()
+        if herding:
+            with evaluating(edge.net):
+                phi = [features(edge.net, part["x"]) for part in state.read(examples.subset(rows), edge)]
+            order = herd(F.normalize(torch.cat(phi)), quota).cpu()
+        else:
+            order = torch.randperm(len(rows), generator=edge.generator, device=edge.generator.device)[:quota].cpu()
+        parts = list(state.read(examples.subset(rows[order]), edge))
+        groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    return replace(state, memory=chosen(state.memory, groups))

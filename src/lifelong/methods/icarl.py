@@ -1,0 +1,132 @@
+"""iCaRL (Rebuffi et al. 2017, arXiv 1611.07725): few exemplars of each class, distillation, and the nearest mean of exemplars.
+
+    ℓ(Θ) = Σ_i [ Σ_{new y} BCE(δ_{y=y_i}, g_y(x_i)) + Σ_{old y} BCE(q_i^y, g_y(x_i)) ]                    (algorithm 3)
+    y*   = argmin_y ‖φ(x) − μ_y‖                                                                          (algorithm 1)
+
+g_y are sigmoids of the outputs, q_i^y those of the network as it was before the task; the sum is over the new examples and all
+exemplars, of which a step takes a batch (its mean over examples). φ is the input of the last linear layer at length 1, and μ_y the
+mean over class y's exemplars, again at length 1. At most K exemplars are kept, ⌊K/t⌋ of each of t classes, chosen by herding
+(algorithm 4, `lifelong.parts.memory.herd`) and given up from the end (algorithm 5). A class that returns in a later task is learnt
+there as new.
+
+The paper's table 3: hybrid 1 is ``classifier="network"``; hybrid 2 is ``distil=False``; hybrid 3 is both; LwF.MC is ``slots=0,
+classifier="network"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..growth import IndexMap
+from ..method import Batch, Edge, Method, Spec
+from ..parts.distillation import answers, kept
+from ..parts.features import features
+from ..parts.fisher import evaluating
+from ..parts.rehearsal import Past, exemplars
+from ..stream import Examples, Joined, Scenario, Tensors
+from ..vector import Vector
+
+__all__ = ["ICaRL"]
+
+
+@final
+@dataclass(frozen=True)
+class Exemplars:
+    """The exemplars, the network as it was, and the means of the classes."""
+
+    past: Past
+    seen: Tensor  # [C] classes met, the present task's included
+    old: Tensor  # [C] those of them that are learnt from the network as it was
+    weights: dict[str, Tensor] | None  # that network
+    means: Tensor | None  # μ [C, d] as the last task left them; 0 for a class without exemplars
+
+
+@final
+@dataclass(frozen=True)
+class ICaRL(Method):
+    """Learns classes with few exemplars of the old ones, and answers with the nearest mean.
+
+    Args:
+        slots: K, how many exemplars are kept in all.
+        classifier: nearest (mean of exemplars), or the network's own outputs.
+        distil: hold the old classes' outputs to what they were; otherwise to the labels.
+    """
+
+    slots: int = 1000
+    classifier: Literal["nearest", "network"] = "nearest"
+    distil: bool = True
+
+    name: ClassVar[str] = "icarl"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
+    neutral: ClassVar[None] = None
+    no_neutral: ClassVar[str] = "its loss is one of sigmoids, at any number of exemplars"
+
+    def __post_init__(self) -> None:
+        if self.slots < (1 if self.classifier == "nearest" else 0):
+            raise MethodError(
+                f"icarl: slots {self.slots}: expected at least 1 (0 only with classifier 'network': a nearest mean needs exemplars)"
+            )
+
+    def init(self, theta: Vector, spec: Spec) -> Exemplars:
+        none = torch.zeros(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
+        return Exemplars(Past.none(self.slots, self.name, spec), none, none, None, None)
+
+    def begin(self, state: Exemplars, edge: Edge) -> Exemplars:
+        assert edge.task is not None  # not portable
+        if self.slots and len(edge.seen) > self.slots:
+            raise MethodError(
+                f"icarl: {self.slots} exemplars for {len(edge.seen)} classes: expected at least one a class; give it more slots"
+            )
+        new = torch.zeros_like(state.seen)
+        new[list(edge.task.classes)] = True
+        weights = kept(edge.net) if edge.index and self.distil else None
+        return replace(state, seen=state.seen | new, old=state.seen & ~new, weights=weights)
+
+    def data(self, state: Exemplars, examples: Examples, past: Sequence[Examples]) -> Examples:
+        memory = state.past.memory
+        if not memory.filled:
+            return examples
+        held = {key: memory.slots[key][: memory.filled] for key in ("x", "y")}
+        return Joined([examples, Tensors(held["x"], held["y"])])
+
+    def criterion(self, state: Exemplars, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        target = F.one_hot(batch.y, output.shape[1]).to(output)
+        if state.weights is not None:
+            target = torch.where(state.old, answers(net, state.weights, batch.x).sigmoid(), target)
+        each = (F.binary_cross_entropy_with_logits(output, target, reduction="none") * state.seen).sum(1)
+        return each.mean() if batch.weight is None else (each * batch.weight).sum()
+
+    def end(self, state: Exemplars, edge: Edge) -> Exemplars:
+        if not self.slots:
+            return state
+        assert edge.task is not None
+        past = exemplars(state.past, edge, edge.task.train, self.slots, herding=True)
+        held = past.memory.slots
+        y = held["y"][: past.memory.filled]
+        with evaluating(edge.net):
+            phi = torch.cat([F.normalize(features(edge.net, x)) for x in held["x"][: len(y)].split(512)])
+        sums = phi.new_zeros(len(state.seen), phi.shape[1]).index_add_(0, y, phi)
+        return replace(state, past=past, means=F.normalize(sums))
+
+    def resize(self, state: Exemplars, mapping: IndexMap, theta: Vector) -> Exemplars:
+        weights, means, more = state.weights, state.means, 0
+        if weights is not None:
+            weights = mapping.tensors(weights, {**weights, **theta.dict()})
+        if mapping.outputs is not None:
+            more = mapping.outputs - len(state.seen)
+        seen, old = F.pad(state.seen, (0, more)), F.pad(state.old, (0, more))
+        means = None if means is None else F.pad(means, (0, 0, 0, more))
+        return replace(state, seen=seen, old=old, weights=weights, means=means)
+
+    def predict(self, state: Exemplars | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        if state is None or state.means is None or self.classifier == "network":
+            return net(x)  # type: ignore[no-any-return]
+        distance = torch.cdist(F.normalize(features(net, x)), state.means)
+        return (-distance).masked_fill(~state.means.any(1), float("-inf"))

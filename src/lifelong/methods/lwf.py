@@ -1,0 +1,144 @@
+"""Learning without Forgetting (Li & Hoiem 2016, arXiv 1606.09282): on the new task's inputs, answer as the network did before it.
+
+    L = λ_o Σ_o H(y_o, ŷ_o) + L_new(y_n, ŷ_n)                                        (the algorithm of figure 3)
+
+y_o are the answers that the network as it was gave on the new inputs for an old task o, ŷ_o those it gives now, both at
+temperature T = 2 (see `lifelong.parts.distillation`). Where tasks are known each old task has a head of its own, and the distances add; where
+they are not there is one head of all earlier outputs. Or, with a weight for each task (van de Ven & Tolias 2019, arXiv
+1904.07734), in task k:  1/k L_new + (1 − 1/k) λ_o mean_o H. The paper records y_o before training; asking the old network at each
+step is the same, and holds for augmented inputs too. It warms up a new head alone first (`warmup`), as the paper does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..growth import IndexMap
+from ..method import Batch, Edge, GradOf, Method, Spec, Step, not_negative
+from ..parts.distillation import Normaliser, answers, distance, kept, only
+from ..vector import Vector
+
+__all__ = ["LwF"]
+
+
+@final
+@dataclass(frozen=True)
+class Earlier:
+    """The network as it was before the present task, and which of its outputs meant what."""
+
+    weights: dict[str, Tensor] | None
+    heads: Tensor  # [h, C] the outputs that competed in old task o; one row where the task is not known
+    present: Tensor  # [C] the outputs that compete now
+    known: bool  # whether each task has a head of its own
+    tasks: int = 0  # met so far, the present one included
+    steps: int = 0  # taken in the present one, as long as its head warms up
+
+
+@final
+@dataclass(frozen=True)
+class LwF(Method):
+    """Answers as it did before, on the new inputs; keeps no examples.
+
+    Args:
+        strength: λ_o.
+        temperature: T.
+        weighting: paper (the new loss counts whole), or tasks (each task counts alike: 1/k and 1 − 1/k).
+        normaliser: what the present answers sum to 1 over: old (the outputs of the past), or all that compete.
+        warmup: steps at the beginning of a task in which only its new outputs learn.
+    """
+
+    strength: float = 1.0
+    temperature: float = 2.0
+    weighting: Literal["paper", "tasks"] = "paper"
+    normaliser: Normaliser = "old"
+    warmup: int = 0
+
+    name: ClassVar[str] = "lwf"
+    neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, strength=self.strength, warmup=self.warmup)
+        if not self.temperature > 0:
+            raise MethodError(f"lwf: temperature {self.temperature}: expected more than 0 (the paper's is 2)")
+
+    @property
+    def acts(self) -> frozenset[str]:
+        if not self.strength:
+            return frozenset()
+        without = {"examples"} if self.weighting == "paper" else set()
+        return super().acts - without - (set() if self.warmup else {"gradient", "project", "track"})
+
+    def init(self, theta: Vector, spec: Spec) -> Earlier:
+        every = torch.ones(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
+        return Earlier(None, every.new_zeros(0, spec.outputs), every, spec.scenario == "task")
+
+    def begin(self, state: Earlier, edge: Edge) -> Earlier:
+        every = torch.ones_like(state.present)
+        if state.known or not edge.seen:
+            present = every if edge.mask is None else edge.mask
+        else:
+            present = torch.zeros_like(every).index_fill_(0, torch.tensor(edge.seen, device=every.device), True)
+        if not edge.index:
+            return replace(state, present=present, tasks=1)
+        past = state.present[None]
+        heads = torch.cat([state.heads, past]) if state.known else past
+        return Earlier(kept(edge.net), heads, present, state.known, state.tasks + 1)
+
+    def examples(self, state: Earlier, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch.weighed(1 / state.tasks) if state.weights is not None else batch
+
+    def loss(self, state: Earlier, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        if state.weights is None:
+            return output.new_zeros(())
+        target = only(answers(net, state.weights, batch.x), state.heads[:, None])  # [h, B, C]
+        over = state.present if self.normaliser == "all" else None
+        H = distance(output, target, self.temperature, over).mean(1)  # of each head
+        if self.weighting == "paper":
+            return self.strength * H.sum()
+        return self.strength * (1 - 1 / state.tasks) * H.mean()
+
+    # --- warming up -------------------------------------------------------------------------------------------------
+    def _warm(self, state: Earlier) -> Tensor | None:
+        """The outputs that learn alone now, ``[C]``; None: everything learns."""
+        if state.weights is None or state.steps >= self.warmup:
+            return None
+        return state.present & ~state.heads.any(0)
+
+    def gradient(self, state: Earlier, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+        new = self._warm(state)
+        return grads if new is None else grads.map(torch.mul, _rows(theta, new))
+
+    def project(self, state: Earlier, step: Step) -> None:
+        new = self._warm(state)
+        if new is not None:  # momentum and decay move weights without gradient
+            for p, before, rows in zip(step.after.tensors, step.before.tensors, _rows(step.after, new).tensors):
+                p.copy_(torch.where(rows > 0, p, before))
+
+    def track(self, state: Earlier, step: Step) -> Earlier:
+        return replace(state, steps=state.steps + 1) if state.steps < self.warmup else state
+
+    # --- ------------------------------------------------------------------------------------------------------------
+    def resize(self, state: Earlier, mapping: IndexMap, theta: Vector) -> Earlier:
+        weights = state.weights
+        if weights is not None:
+            weights = mapping.tensors(weights, {**weights, **theta.dict()})
+        heads, present = state.heads, state.present
+        if mapping.outputs is not None:
+            more = mapping.outputs - len(present)
+            heads, present = torch.nn.functional.pad(heads, (0, more)), torch.nn.functional.pad(present, (0, more))
+        return replace(state, weights=weights, heads=heads, present=present)
+
+
+def _rows(theta: Vector, outputs: Tensor) -> Vector:
+    """1 for the last layer's weights to these outputs, otherwise 0."""
+    last = theta.names[-1].rpartition(".")[0]
+    ones = []
+    for name, t in theta:
+        own = name.rpartition(".")[0] == last and t.shape[0] == len(outputs)
+        ones.append(outputs.to(t).view(-1, *[1] * (t.dim() - 1)).expand_as(t) if own else torch.zeros_like(t))
+    return Vector(theta.names, ones)
