@@ -103,7 +103,7 @@ class ICaRL(Method):
         teacher = {n: t.clone() for n, t in edge.net.state_dict().items()} if edge.index else None
         return replace(state, teacher=teacher)
 
-    def examples(self, state: Exemplars, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Exemplars, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not len(state.y):
             return batch
         pick = torch.randint(len(state.y), (8,), generator=generator)
@@ -337,7 +337,7 @@ class GenerativeReplay(Method):
         solver = {n: t.clone() for n, t in edge.net.state_dict().items()} if edge.index else None
         return replace(state, solver=solver)
 
-    def examples(self, state: Scholar, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Scholar, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not len(state.generator["mean"]):
             return batch
         pick = torch.randint(len(state.generator["mean"]), (len(batch.y),), generator=generator)

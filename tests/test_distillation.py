@@ -94,7 +94,7 @@ def test_lwf_is_its_equation(scenario: str, weighting: str) -> None:
     new = F.cross_entropy(z[:, present], batch.y - present[0]).detach()
     expected = float(new) + 0.7 * sum(H) if weighting == "paper" else float(new) / 3 + 2 / 3 * 0.7 * sum(H) / len(H)
     learner.net.train()
-    mixed = method.examples(learner.state, batch, learner._draws) if "examples" in method.acts else batch
+    mixed = method.examples(learner.state, learner.net, batch, learner._draws) if "examples" in method.acts else batch
     found = cross_entropy(z, mixed) + method.loss(learner.state, learner.net, mixed, z)
     assert float(found.detach()) == pytest.approx(expected, abs=1e-5)
 

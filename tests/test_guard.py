@@ -130,7 +130,7 @@ class Replaying(Method):
     def init(self, theta: Vector, spec: Spec) -> None:
         return None
 
-    def examples(self, state: None, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: None, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         return batch._replace(x=torch.cat([batch.x, batch.x]), y=torch.cat([batch.y, batch.y]))
 
 

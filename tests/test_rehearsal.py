@@ -61,7 +61,7 @@ def test_replay_learns_from_both_in_one_mean() -> None:
     learner, stream = after(Replay(20))
     state, draws = learner.state, generator(0, "x")
     new = Batch(*stream[2].train.take(torch.arange(10))[:2], learner._mask(stream[2]))
-    batch = learner.method.examples(state, new, draws)
+    batch = learner.method.examples(state, learner.net, new, draws)
     assert len(batch.y) == 20
     assert torch.equal(batch.x[:10], new.x)
     memory = state.memory.slots["x"][: state.memory.filled]
@@ -75,7 +75,7 @@ def test_each_task_counts_alike() -> None:
     method = Replay(20, batch=5, weighting="tasks")
     learner, stream = after(method, 2)
     new = Batch(*stream[1].train.take(torch.arange(10))[:2])
-    batch = method.examples(learner.state, new, generator(0, "x"))
+    batch = method.examples(learner.state, learner.net, new, generator(0, "x"))
     each = F.cross_entropy(learner.net(batch.x), batch.y, reduction="none")
     assert torch.allclose(cross_entropy(learner.net(batch.x), batch), each[:10].mean() / 2 + each[10:].mean() / 2)
 
@@ -204,7 +204,7 @@ def test_weights_of_a_chain_stay_what_they_were() -> None:
     both = chain(DER(20), Replay(20, fill="herding", weighting="tasks"))
     learner, stream = after(both, 2)
     new = Batch(*stream[1].train.take(torch.arange(10))[:2])
-    batch = both.examples(learner.state, new, generator(0, "x"))
+    batch = both.examples(learner.state, learner.net, new, generator(0, "x"))
     assert batch.weight is not None
     assert torch.allclose(batch.weight[:10], torch.tensor(0.05))
     assert not batch.weight[10:20].any()
@@ -217,7 +217,7 @@ def test_der_by_hand(make) -> None:
     method = make(40, alpha=0.7, batch=6)
     learner, stream = after(method, 1)
     new = Batch(*stream[1].train.take(torch.arange(10))[:2])
-    batch = method.examples(learner.state, new, generator(0, "x"))
+    batch = method.examples(learner.state, learner.net, new, generator(0, "x"))
     output = learner.net(batch.x)
     total = cross_entropy(output, batch) + method.loss(learner.state, learner.net, batch, output)
     draws = generator(0, "x")
@@ -461,8 +461,8 @@ def test_ewc_with_replay_holds_weights_on_the_mixed_batch() -> None:
     learner, stream = after(both, 1)
     guard, past = learner.state
     new = Batch(*stream[1].train.take(torch.arange(10))[:2])
-    batch = both.examples(learner.state, new, generator(0, "x"))
-    assert torch.equal(batch.y, replay.examples(past, new, generator(0, "x")).y)
+    batch = both.examples(learner.state, learner.net, new, generator(0, "x"))
+    assert torch.equal(batch.y, replay.examples(past, learner.net, new, generator(0, "x")).y)
     with torch.no_grad():
         for p in learner.theta.tensors:
             p.add_(0.01)

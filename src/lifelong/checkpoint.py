@@ -20,16 +20,16 @@ from .errors import RunError
 __all__ = ["Store", "locked", "write_atomically"]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file's text so that a reader sees the old or the new, never a part.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces a file's content so that a reader sees the old or the new, never a part.
 
     Raises:
-        RunError: the disk is full or cannot be written to; the old text is still there.
+        RunError: the disk is full or cannot be written to; the old content is still there.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -119,7 +119,7 @@ class Guard:
         self._fresh = True
         if "examples" not in self.method.acts:
             return self._own
-        return self.method.examples(self.state, self._own, self._draws)
+        return self.method.examples(self.state, self.model, self._own, self._draws)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The loss of a mixed batch, with what the method adds to it."""

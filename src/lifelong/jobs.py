@@ -113,6 +113,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     """One job, from wherever its checkpoints left it. Failures are told; only a stop is raised."""
     import torch
 
+    from .drawn import keep
     from .fitting import follow, graceful, learner_for
 
     try:
@@ -142,6 +143,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     tell(Message("step", job, index, pause.step, pause.steps))
 
             def after(record: Record) -> None:
+                keep(folder, job, learner, stream)
                 log(
                     folder,
                     "task",

@@ -278,7 +278,7 @@ class Learner:
         for bx, by, bm in zip(x.split(size), y.split(size), masks):
             own = batch = Batch(bx, by, bm)
             if mixes:
-                batch = method.examples(self.state, batch, self._draws)
+                batch = method.examples(self.state, net, batch, self._draws)
             output = net(batch.x)
             loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
             if adds:

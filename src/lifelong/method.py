@@ -213,7 +213,7 @@ class Method:
         return state
 
     # --- the step: tensors in, tensors out --------------------------------------------------------------------------
-    def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Any, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         """What the step learns from (replay mixes remembered examples in)."""
         return batch
 
@@ -244,6 +244,10 @@ class Method:
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         """Scores ``[B, C]``, the largest of which is the answer; at most one method of a chain claims it."""
         raise MethodError(f"{self.name} does not predict: the network does")
+
+    def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
+        """`n` inputs as the method draws them ``[n, ...]``, for people to look at; None: it draws none."""
+        return None
 
     def parameters(self, state: Any, net: nn.Module) -> int:
         """Weights needed to predict for all tasks so far."""
@@ -383,9 +387,9 @@ class Chain(Method):
     def end(self, state: Any, edge: Edge) -> Any:
         return tuple(m.end(s, edge) if "end" in m.acts else s for m, s in zip(self.members, state))
 
-    def examples(self, state: Any, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Any, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         for m, s in self._each("examples", state):
-            batch = m.examples(s, batch, generator)
+            batch = m.examples(s, net, batch, generator)
         return batch
 
     def criterion(self, state: Any, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
@@ -416,6 +420,10 @@ class Chain(Method):
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         [(m, s)] = self._each("predict", state)
         return m.predict(s, net, x, task)
+
+    def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
+        drawn = (m.sample(s, n, generator) for m, s in self._pairs(state))
+        return next((x for x in drawn if x is not None), None)
 
     def parameters(self, state: Any, net: nn.Module) -> int:
         return max(m.parameters(s, net) for m, s in self._pairs(state))

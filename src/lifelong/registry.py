@@ -88,6 +88,11 @@ METHODS: dict[str, Entry] = {
         "Learning without Forgetting: answers as before on the new inputs; keeps no examples",
         "Li & Hoiem 2016, arXiv 1606.09282",
     ),
+    "generative_replay": Entry(
+        "lifelong.methods:GenerativeReplay",
+        "Deep generative replay: draws inputs like those of past tasks, and answers them as before",
+        "Shin et al. 2017, arXiv 1705.08690",
+    ),
     "icarl": Entry(
         "lifelong.methods:ICaRL",
         "iCaRL: few herded exemplars, distillation, and the nearest mean of exemplars",

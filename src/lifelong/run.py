@@ -6,6 +6,7 @@
 ``results.csv``    every number in long form: stream, scenario, method, seed, after, on, metric, value, n, seconds
 ``summary.json``   the same by method: mean, sd, 95% interval, number of seeds
 ``events.jsonl``   what happened when
+``drawn/``         METHOD/SEED/AFTER.safetensors: inputs that a method draws, where it draws any
 ``checkpoint/``    METHOD/SEED/NNNNNN: safetensors and JSON
 ``report.html``    one page that opens offline
 =================  ==============================================================================================

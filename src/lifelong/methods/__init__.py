@@ -6,6 +6,7 @@ from .ewc import EWC
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
+from .generative_replay import GenerativeReplay
 from .icarl import ICaRL
 from .independent import Independent
 from .joint import Joint, JointOnce
@@ -27,6 +28,7 @@ __all__ = [
     "DERpp",
     "Finetune",
     "GDumb",
+    "GenerativeReplay",
     "ICaRL",
     "Independent",
     "Joint",

@@ -52,7 +52,7 @@ class _Dark(Rehearsal, ABC):
         ]  # answers that an output was too late to give hold it to nothing
         return replace(state, memory=replace(state.memory, slots={**slots, "logits": nan}))
 
-    def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
             return batch
         held = state.memory.sample(self.batch or len(batch.y), generator)
@@ -99,10 +99,10 @@ class DERpp(_Dark):
         super().__post_init__()
         not_negative(self.name, beta=self.beta)
 
-    def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
             return batch
         k = self.batch or len(batch.y)
         held = state.memory.sample(k, generator)
         old = Batch(held["x"], held["y"], held.get("mask"))
-        return super().examples(state, batch, generator).plus(old.weighed(self.beta))
+        return super().examples(state, net, batch, generator).plus(old.weighed(self.beta))

@@ -116,11 +116,10 @@ class ICaRL(Method):
         return replace(state, past=past, means=F.normalize(sums))
 
     def resize(self, state: Exemplars, mapping: IndexMap, theta: Vector) -> Exemplars:
-        weights, means, more = state.weights, state.means, 0
+        weights, means = state.weights, state.means
         if weights is not None:
             weights = mapping.tensors(weights, {**weights, **theta.dict()})
-        if mapping.outputs is not None:
-            more = mapping.outputs - len(state.seen)
+        more = 0 if mapping.outputs is None else mapping.outputs - len(state.seen)
         seen, old = F.pad(state.seen, (0, more)), F.pad(state.old, (0, more))
         means = None if means is None else F.pad(means, (0, 0, 0, more))
         return replace(state, seen=seen, old=old, weights=weights, means=means)

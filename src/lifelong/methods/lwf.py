@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MethodError
@@ -89,7 +90,7 @@ class LwF(Method):
         heads = torch.cat([state.heads, past]) if state.known else past
         return Earlier(kept(edge.net), heads, present, state.known, state.tasks + 1)
 
-    def examples(self, state: Earlier, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Earlier, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         return batch.weighed(1 / state.tasks) if state.weights is not None else batch
 
     def loss(self, state: Earlier, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
@@ -127,10 +128,8 @@ class LwF(Method):
         weights = state.weights
         if weights is not None:
             weights = mapping.tensors(weights, {**weights, **theta.dict()})
-        heads, present = state.heads, state.present
-        if mapping.outputs is not None:
-            more = mapping.outputs - len(present)
-            heads, present = torch.nn.functional.pad(heads, (0, more)), torch.nn.functional.pad(present, (0, more))
+        more = 0 if mapping.outputs is None else mapping.outputs - len(state.present)
+        heads, present = F.pad(state.heads, (0, more)), F.pad(state.present, (0, more))
         return replace(state, weights=weights, heads=heads, present=present)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
+from torch import nn
 
 from ..method import Batch
 from ..parts.rehearsal import Past, Rehearsal
@@ -32,7 +33,7 @@ class Replay(Rehearsal):
 
     name: ClassVar[str] = "replay"
 
-    def examples(self, state: Past, batch: Batch, generator: torch.Generator) -> Batch:
+    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
             return batch
         old = state.batch(state.memory.sample(self.batch or len(batch.y), generator))

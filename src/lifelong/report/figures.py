@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..matrix import Interval, RMatrix, interval
 from .results import REFERENCES, Results
 from .table import amount
 
-__all__ = ["bars", "colours", "compare", "costs", "curves", "drawing", "heat", "new", "png", "svg"]
+__all__ = ["bars", "colours", "compare", "costs", "curves", "drawing", "heat", "images", "new", "png", "svg"]
 
 # Text and lines; `svg` makes them follow the reader's light or dark scheme.
 INK, SOFT, GRID, PAPER = "#1b1b1b", "#6e6e6e", "#dadada", "#fefefe"
@@ -106,6 +106,23 @@ def colours(methods: Sequence[str]) -> dict[str, tuple[str, Any]]:
     }
     ink = [m for m in methods if m in REFERENCES]
     return found | {m: (_FIXED[m], _DASHES[ink.index(m) + 1 if m in ink[:2] else 0]) for m in methods if m in _FIXED}
+
+
+def images(rows: Mapping[str, NDArray[np.float32]]) -> Figure:
+    """Rows of images ``[n, H, W]`` or ``[n, C, H, W]`` with values in 0..1, each with its label."""
+    n = max(len(x) for x in rows.values())
+    with drawing():
+        figure = new(0.55 * n + 1.4, 0.55 * len(rows) + 0.1)
+        axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for ax, (label, x) in zip(axes, rows.items()):
+            x = x if x.ndim == 3 else x.transpose(0, 2, 3, 1)
+            strip = np.concatenate(list(x), axis=1).clip(0, 1)
+            ax.imshow(strip.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.set_ylabel(label, rotation=0, ha="right", va="center")
+            ax.set(xticks=[], yticks=[])
+            for spine in ax.spines.values():
+                spine.set_visible(False)
+    return figure
 
 
 def heat(R: RMatrix, names: Sequence[str]) -> Figure:

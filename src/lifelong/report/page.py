@@ -94,6 +94,9 @@ def write(directory: Path | str) -> Path:
     told_with = [(p["text"], figures(p.get("figure"))) for p in paragraphs]
     sections = _body(results, draw)
     sections.insert(1, Section("matrix", "The matrix R", _R, heats(), grid=True))
+    if pictures := _drawn(directory, results):
+        text = "Inputs that a method's generator draws after each task; in the last row real ones of all tasks."
+        sections.append(Section("drawn", "What is drawn", text, pictures))
     if "surfaces" in {p.stem for p in extra} and "surfaces" not in told:
         sections.append(Section("surfaces", "Error surfaces", pictures=[draw("surfaces")]))
     if rest := [_file(p) for p in extra if p.stem not in {"surfaces", *told}]:
@@ -263,6 +266,25 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
         )
 
     return functools.cache(draw)
+
+
+def _drawn(directory: Path, results: Results) -> list[Picture]:
+    """A picture for each method that draws images."""
+    if not (directory / "drawn").is_dir():
+        return []
+    from ..drawn import kept
+    from . import figures
+
+    pictures = []
+    for method in results.methods:
+        rows = {f"after {results.tasks[after - 1]}": drawn for after, (drawn, _) in kept(directory, method).items()}
+        if not rows or next(iter(rows.values())).dim() not in (3, 4):
+            continue
+        rows["real"] = list(kept(directory, method).values())[-1][1]
+        figure = figures.images({label: x.numpy() for label, x in rows.items()})
+        alt = f"Images drawn by {method} after each of {len(rows) - 1} tasks, and real ones."
+        pictures.append(Picture(_data(figures.png(figure), "image/png"), alt, method))
+    return pictures
 
 
 def _short(value: float) -> str:
