@@ -88,6 +88,11 @@ METHODS: dict[str, Entry] = {
         "Averaged GEM: never moves against the mean gradient of past examples",
         "Chaudhry et al. 2019, arXiv 1812.00420",
     ),
+    "grow": Entry(
+        "lifelong.methods:Grow",
+        "Growth on demand: a wider network, by Net2Net, where a task is too much for it; beside another method, as gem+grow",
+        "Sodhani, Chandar & Bengio 2020, arXiv 1811.07017; Net2Net: arXiv 1511.05641",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

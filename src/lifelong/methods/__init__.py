@@ -6,6 +6,7 @@ from .ewc import EWC
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
+from .grow import Grow
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
@@ -25,6 +26,7 @@ __all__ = [
     "DERpp",
     "Finetune",
     "GDumb",
+    "Grow",
     "Independent",
     "Joint",
     "JointOnce",

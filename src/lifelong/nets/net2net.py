@@ -25,7 +25,7 @@ from ..errors import MethodError, nearest
 from ..growth import IndexMap
 from ..parts.fisher import evaluating
 
-__all__ = ["deepen", "widen"]
+__all__ = ["deepen", "units", "widen", "widenable"]
 
 Grown = nn.Linear | nn.Conv2d | nn.LSTM
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -155,6 +155,25 @@ def deepen(
     parent, _, last = activation.rpartition(".")
     net.get_submodule(parent).register_module(last, nn.Sequential(*layers, type(phi)()))
     return IndexMap({f"{activation}.{i}.{own}": (None, ()) for i, m in enumerate(layers) for own in m.state_dict()})
+
+
+def widenable(net: nn.Module) -> tuple[str, ...]:
+    """The layers that `widen` would take."""
+    found = []
+    for name, module in net.named_modules():
+        if name and type(module) in (nn.Linear, nn.Conv2d, nn.LSTM):
+            try:
+                _layer(net, name)
+                _followed(net, _traced(net), name)
+            except MethodError:
+                continue
+            found.append(name)
+    return tuple(found)
+
+
+def units(net: nn.Module, layer: str) -> int:
+    """How many units (channels, hidden units) a layer has."""
+    return _units(_layer(net, layer))
 
 
 # --- reading the graph ----------------------------------------------------------------------------------------------------
