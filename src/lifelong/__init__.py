@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Independent,
         Joint,
         JointOnce,
+        Progressive,
         Replay,
         RWalk,
     )
@@ -47,7 +48,7 @@ _HOME = {
     "method": ("Method", "chain"),
     "methods": (
         *("AGEM", "DER", "DERpp", "EWC", "GEM", "GDumb", "L2", "MAS", "SI"),
-        *("Finetune", "Grow", "Independent", "Joint", "JointOnce", "RWalk", "Replay"),
+        *("Finetune", "Grow", "Independent", "Joint", "JointOnce", "Progressive", "RWalk", "Replay"),
     ),
     "nets": ("MLP", "ResNet18"),
     "guard": ("Guard", "protect"),
@@ -82,6 +83,7 @@ __all__ = [
     "LifelongError",
     "Method",
     "MethodError",
+    "Progressive",
     "RMatrix",
     "RWalk",
     "Replay",

@@ -146,7 +146,7 @@ class Learner:
         self.grows = grows
         self.seed = seed
         self.device, self.dtype = torch.device(device), dtype
-        self.net = net.to(device=self.device, dtype=dtype)
+        self.net = self.method.network(net).to(device=self.device, dtype=dtype)
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None

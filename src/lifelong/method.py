@@ -182,6 +182,10 @@ class Method:
         """Whether `predict` is told the task even where the scenario hides it (references only)."""
         return False
 
+    def network(self, net: nn.Module) -> nn.Module:
+        """The network that this method learns with, made of the one that was given."""
+        return net
+
     # --- task edges: ordinary Python, shapes may change -------------------------------------------------------------
     def init(self, theta: Vector, spec: Spec) -> Any:
         """The state before the first task."""
@@ -355,6 +359,11 @@ class Chain(Method):
 
     def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
         return [(m, s) for m, s in self._pairs(state) if slot in m.acts]
+
+    def network(self, net: nn.Module) -> nn.Module:
+        for m in self.members:
+            net = m.network(net)
+        return net
 
     def init(self, theta: Vector, spec: Spec) -> Any:
         return tuple(m.init(theta, spec) for m in self.members)

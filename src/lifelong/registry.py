@@ -93,6 +93,11 @@ METHODS: dict[str, Entry] = {
         "Growth on demand: a wider network, by Net2Net, where a task is too much for it; beside another method, as gem+grow",
         "Sodhani, Chandar & Bengio 2020, arXiv 1811.07017; Net2Net: arXiv 1511.05641",
     ),
+    "progressive": Entry(
+        "lifelong.methods:Progressive",
+        "Progressive Neural Networks: a column a task, which reads the frozen columns before it",
+        "Rusu et al. 2016, arXiv 1606.04671",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -11,6 +11,7 @@ from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
 from .mas import MAS
+from .progressive import Progressive
 from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
@@ -30,6 +31,7 @@ __all__ = [
     "Independent",
     "Joint",
     "JointOnce",
+    "Progressive",
     "RWalk",
     "Replay",
 ]
