@@ -338,7 +338,10 @@ class Learner:
 
     def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self.device)
-        return Edge(self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs)
+        steps, epoch = self._steps(examples, examples), -(-len(examples) // self.training.batch_size)
+        return Edge(
+            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, steps, epoch
+        )
 
     def reset(self) -> None:
         """Back to the initial network and a new optimiser (for methods that declare `restarts`)."""

@@ -114,6 +114,8 @@ class Edge:
     generator: torch.Generator  # of this task, for this method's draws
     reset: Callable[[], None]  # back to the network's and the optimiser's initial state
     costs: Costs = field(default_factory=Costs)
+    steps: int | None = None  # that the task takes, a round; None: nobody knows
+    epoch: int | None = None  # steps of one pass over its examples
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:

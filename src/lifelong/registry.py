@@ -98,6 +98,16 @@ METHODS: dict[str, Entry] = {
         "Progressive Neural Networks: a column a task, which reads the frozen columns before it",
         "Rusu et al. 2016, arXiv 1606.04671",
     ),
+    "packnet": Entry(
+        "lifelong.methods:PackNet",
+        "PackNet: each task keeps the largest of the free weights, and frees the others",
+        "Mallya & Lazebnik 2018, arXiv 1711.05769",
+    ),
+    "hat": Entry(
+        "lifelong.methods:HAT",
+        "Hard Attention to the Task: each task uses, and then keeps, units of its own choice",
+        "Serrà et al. 2018, arXiv 1801.01423",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -7,10 +7,12 @@ from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
 from .grow import Grow
+from .hat import HAT
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
 from .mas import MAS
+from .packnet import PackNet
 from .progressive import Progressive
 from .replay import Replay
 from .rwalk import RWalk
@@ -21,6 +23,7 @@ __all__ = [
     "DER",
     "EWC",
     "GEM",
+    "HAT",
     "L2",
     "MAS",
     "SI",
@@ -31,6 +34,7 @@ __all__ = [
     "Independent",
     "Joint",
     "JointOnce",
+    "PackNet",
     "Progressive",
     "RWalk",
     "Replay",
