@@ -50,12 +50,11 @@ class Gated(nn.Module):
             while isinstance(layers[i + 1], _WITH):
                 i += 1  # the last of those that belong to it
             self.behind[i] = gate
-            reads = layers[places[gate + 1]]
-            if isinstance(reads, nn.Linear) and inputs(reads) != outputs(layers[places[gate]]):
-                if not isinstance(layers[places[gate]], nn.Conv2d):
-                    raise MethodError(
-                        f"hat: layer {places[gate + 1]} does not read the units of layer {places[gate]} one by one"
-                    )
+            made, reads = layers[places[gate]], layers[places[gate + 1]]
+            if isinstance(made, nn.Linear) and inputs(reads) != outputs(made):
+                raise MethodError(
+                    f"hat: layer {places[gate + 1]} does not read the units of layer {places[gate]} one by one: flatten before it"
+                )
         self.s: Tensor
         self.register_buffer("s", torch.ones(()))
 
