@@ -301,7 +301,8 @@ class Learner:
     def _expand(self, edge: Edge) -> list[Growth]:
         correct, n = 0, 0
         for chunk in edge.examples.all(ROWS):
-            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, self.learnt)
+            # of the network that learns, whatever answers when it is done
+            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, None, answers=False)
             correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
         with torch.no_grad():
             return self.method.expand(self.state, edge, correct / n)
@@ -408,11 +409,11 @@ class Learner:
         return accuracy, n, seconds
 
     @torch.no_grad()
-    def _scores(self, x: Tensor, mask: Tensor | None, task: int | None) -> Tensor:
+    def _scores(self, x: Tensor, mask: Tensor | None, task: int | None, answers: bool = True) -> Tensor:
         was = self.net.training
         self.net.eval()
         try:
-            if "predict" in self.method.acts:
+            if answers and "predict" in self.method.acts:
                 told = task if self.scenario == "task" or self.method.oracle else None
                 scores = self.method.predict(self.state, self.net, self._input(x), told)
             else:

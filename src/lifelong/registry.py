@@ -108,6 +108,11 @@ METHODS: dict[str, Entry] = {
         "Hard Attention to the Task: each task uses, and then keeps, units of its own choice",
         "Serrà et al. 2018, arXiv 1801.01423",
     ),
+    "expert_gate": Entry(
+        "lifelong.methods:ExpertGate",
+        "Expert Gate: a network a task, chosen from the input by autoencoders; the most related one starts the next",
+        "Aljundi, Chakravarty & Tuytelaars 2017, arXiv 1611.06194",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -3,6 +3,7 @@
 from .agem import AGEM
 from .der import DER, DERpp
 from .ewc import EWC
+from .expert_gate import ExpertGate
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
@@ -28,6 +29,7 @@ __all__ = [
     "MAS",
     "SI",
     "DERpp",
+    "ExpertGate",
     "Finetune",
     "GDumb",
     "Grow",
