@@ -151,7 +151,7 @@ def test_what_cannot_grow_says_so() -> None:
     with pytest.raises(MethodError, match="ask for more"):
         grow(toy_net(3), Growth("outputs", size=3))
     with pytest.raises(MethodError, match="no method grow"):
-        grow(toy_net(3), Growth("wider", "0", 32))
+        grow(toy_net(3), Growth("sideways", "0", 32))
     negative = Task("odd", Tensors(torch.zeros(2, FEATURES), torch.tensor([-1, 4])), stream[0].test, (0,))
     with pytest.raises(DataError, match="labels -1"):
         Learner(toy_net(3), Finetune(), TRAINING, grows=True).learn(negative)

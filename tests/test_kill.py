@@ -31,6 +31,31 @@ MOMENTS = {
     "while the first checkpoint is written": ("os", "fsync", 6),
     "while the results are written": ("lifelong.run", "Run.results", 1),
 }
+GROWING = [
+    *("run", "--stream", "split", "--stream.source", "digits", "--stream.tasks", "3", "--stream.seed", "0"),
+    *("--scenario", "task", "--method", "gem+grow", "--gem.slots", "20", "--grow.threshold", "1", "--grow.times", "2"),
+    *(
+        "--net.hidden",
+        "12",
+        "--lr",
+        "0.01",
+        "--momentum",
+        "0.9",
+        "--batch_size",
+        "16",
+        "--threads",
+        "1",
+        "--every",
+        "0",
+    ),
+]
+MOMENTS_OF_GROWTH = {  # the digits' first task ends below an accuracy of 1, and so does the second: both grow
+    "after a task, before it is known to be too much": ("lifelong.learner", "Learner._expand", 1),
+    "between two growths of one expansion's layers": ("lifelong.growth", "carry_moments", 1),
+    "between an expansion and its retraining": ("lifelong.learner", "Learner._train", 2),
+    "within its retraining": ("lifelong.learner", "Learner._chunk", 2),
+    "between a second expansion and its retraining": ("lifelong.learner", "Learner._train", 4),
+}
 DRIVER = """
 import importlib, os, signal, sys
 module, path, n = {where!r}
@@ -57,7 +82,8 @@ def call(*args: str, where: tuple[str, str, int] | None = None) -> subprocess.Co
 
 
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[list[float]]]:
-    found = Store(folder / "checkpoint" / "ewc" / "0").newest()
+    [method] = (folder / "checkpoint").iterdir()
+    found = Store(method / "0").newest()
     assert found is not None
     return found["tensors"], found["meta"]["record"]["accuracy"]
 
@@ -93,6 +119,27 @@ def test_killed_at(moment: str, untouched: Path, tmp_path: Path) -> None:
     again = call("resume", str(folder))
     assert again.returncode == 0
     assert "is finished" in again.stderr
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    done = call(*GROWING, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    found = Store(folder / "checkpoint" / "gem+grow" / "0").newest()
+    assert found is not None
+    assert [g["size"] for g in found["meta"]["growth"]] == [24, 48]
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS_OF_GROWTH)
+def test_killed_while_growing(moment: str, grown: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    killed = call(*GROWING, "--out", str(folder), where=MOMENTS_OF_GROWTH[moment])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = call("resume", str(folder))
+    assert resumed.returncode == 0, resumed.stderr
+    agree(grown, folder)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -146,7 +146,7 @@ class Learner:
         self.grows = grows
         self.seed = seed
         self.device, self.dtype = torch.device(device), dtype
-        self.net = net.to(device=self.device, dtype=dtype)
+        self.net = self.method.network(net).to(device=self.device, dtype=dtype)
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
@@ -301,7 +301,8 @@ class Learner:
     def _expand(self, edge: Edge) -> list[Growth]:
         correct, n = 0, 0
         for chunk in edge.examples.all(ROWS):
-            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, self.learnt)
+            # of the network that learns, whatever answers when it is done
+            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, None, answers=False)
             correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
         with torch.no_grad():
             return self.method.expand(self.state, edge, correct / n)
@@ -339,7 +340,10 @@ class Learner:
     def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self.device)
         seen = self.seen if self.scenario != "domain" else ()
-        return Edge(self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen)
+        steps, epoch = self._steps(examples, examples), -(-len(examples) // self.training.batch_size)
+        return Edge(
+            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen, steps, epoch
+        )
 
     def reset(self) -> None:
         """Back to the initial network and a new optimiser (for methods that declare `restarts`)."""
@@ -406,11 +410,11 @@ class Learner:
         return accuracy, n, seconds
 
     @torch.no_grad()
-    def _scores(self, x: Tensor, mask: Tensor | None, task: int | None) -> Tensor:
+    def _scores(self, x: Tensor, mask: Tensor | None, task: int | None, answers: bool = True) -> Tensor:
         was = self.net.training
         self.net.eval()
         try:
-            if "predict" in self.method.acts:
+            if answers and "predict" in self.method.acts:
                 told = task if self.scenario == "task" or self.method.oracle else None
                 scores = self.method.predict(self.state, self.net, self._input(x), told)
             else:

@@ -115,6 +115,8 @@ class Edge:
     reset: Callable[[], None]  # back to the network's and the optimiser's initial state
     costs: Costs = field(default_factory=Costs)
     seen: tuple[int, ...] = ()  # classes, the present task's included; empty where all tasks share theirs
+    steps: int | None = None  # that the task takes, a round; None: nobody knows
+    epoch: int | None = None  # steps of one pass over its examples
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
@@ -182,6 +184,10 @@ class Method:
     def oracle(self) -> bool:
         """Whether `predict` is told the task even where the scenario hides it (references only)."""
         return False
+
+    def network(self, net: nn.Module) -> nn.Module:
+        """The network that this method learns with, made of the one that was given."""
+        return net
 
     # --- task edges: ordinary Python, shapes may change -------------------------------------------------------------
     def init(self, theta: Vector, spec: Spec) -> Any:
@@ -363,6 +369,11 @@ class Chain(Method):
 
     def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
         return [(m, s) for m, s in self._pairs(state) if slot in m.acts]
+
+    def network(self, net: nn.Module) -> nn.Module:
+        for m in self.members:
+            net = m.network(net)
+        return net
 
     def init(self, theta: Vector, spec: Spec) -> Any:
         return tuple(m.init(theta, spec) for m in self.members)

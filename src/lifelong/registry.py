@@ -103,6 +103,31 @@ METHODS: dict[str, Entry] = {
         "Averaged GEM: never moves against the mean gradient of past examples",
         "Chaudhry et al. 2019, arXiv 1812.00420",
     ),
+    "grow": Entry(
+        "lifelong.methods:Grow",
+        "Growth on demand: a wider network, by Net2Net, where a task is too much for it; beside another method, as gem+grow",
+        "Sodhani, Chandar & Bengio 2020, arXiv 1811.07017; Net2Net: arXiv 1511.05641",
+    ),
+    "progressive": Entry(
+        "lifelong.methods:Progressive",
+        "Progressive Neural Networks: a column a task, which reads the frozen columns before it",
+        "Rusu et al. 2016, arXiv 1606.04671",
+    ),
+    "packnet": Entry(
+        "lifelong.methods:PackNet",
+        "PackNet: each task keeps the largest of the free weights, and frees the others",
+        "Mallya & Lazebnik 2018, arXiv 1711.05769",
+    ),
+    "hat": Entry(
+        "lifelong.methods:HAT",
+        "Hard Attention to the Task: each task uses, and then keeps, units of its own choice",
+        "Serrà et al. 2018, arXiv 1801.01423",
+    ),
+    "expert_gate": Entry(
+        "lifelong.methods:ExpertGate",
+        "Expert Gate: a network a task, chosen from the input by autoencoders; the most related one starts the next",
+        "Aljundi, Chakravarty & Tuytelaars 2017, arXiv 1611.06194",
+    ),
 }
 
 STREAMS: dict[str, Entry] = {

@@ -3,16 +3,21 @@
 from .agem import AGEM
 from .der import DER, DERpp
 from .ewc import EWC
+from .expert_gate import ExpertGate
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
 from .generative_replay import GenerativeReplay
+from .grow import Grow
+from .hat import HAT
 from .icarl import ICaRL
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
 from .lwf import LwF
 from .mas import MAS
+from .packnet import PackNet
+from .progressive import Progressive
 from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
@@ -22,18 +27,23 @@ __all__ = [
     "DER",
     "EWC",
     "GEM",
+    "HAT",
     "L2",
     "MAS",
     "SI",
     "DERpp",
+    "ExpertGate",
     "Finetune",
     "GDumb",
     "GenerativeReplay",
+    "Grow",
     "ICaRL",
     "Independent",
     "Joint",
     "JointOnce",
     "LwF",
+    "PackNet",
+    "Progressive",
     "RWalk",
     "Replay",
 ]

@@ -104,9 +104,9 @@ class RWalk(Guarded):
         return replace(state, score=score, guard=state.guard.moved(self.scaled(importance), edge.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
-        F, score, own, gain, squares = (
-            mapping.carry(v, theta) for v in (state.F, state.score, state.own, state.gain, state.squares)
-        )
+        F, squares = (mapping.carry(v, theta, role="square") for v in (state.F, state.squares))
+        score, own = (mapping.carry(v, theta, role="importance") for v in (state.score, state.own))
+        gain = mapping.carry(state.gain, theta, role="share")
         start = mapping.carry(state.start, theta, fill=theta)
         return Walk(state.guard.resize(mapping, theta), F, score, own, gain, squares, start, state.steps)
 

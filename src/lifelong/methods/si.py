@@ -77,5 +77,6 @@ class SI(Guarded):
         return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega), edge.theta))
 
     def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
-        omega, start = mapping.carry(state.omega, theta), mapping.carry(state.start, theta, fill=theta)
+        omega = mapping.carry(state.omega, theta, role="share")
+        start = mapping.carry(state.start, theta, fill=theta)
         return Path(state.guard.resize(mapping, theta), omega, start)

@@ -71,8 +71,10 @@ class Quadratic:
                 p.lerp_(m, torch.where(A * eta > 0, r, 0.0))
 
     def resize(self, mapping: IndexMap, theta: Vector) -> Quadratic:
-        """After a growth: what is new has no guard, and stands where it began."""
-        return Quadratic(mapping.carry(self.A, theta), mapping.carry(self.m, theta, fill=theta), self.terms)
+        """After a growth: what is new has no guard, and stands where it began; where weights were copied the quadratic is what it
+        was as long as the copies move together."""
+        A = mapping.carry(self.A, theta, role="importance")
+        return Quadratic(A, mapping.carry(self.m, theta, fill=theta), self.terms)
 
 
 def _mean(A: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:

@@ -1,0 +1,71 @@
+"""Progressive Neural Networks (Rusu et al. 2016, arXiv 1606.04671): each task gets a column of its own, which reads the columns
+before it through adapters (`lifelong.nets.columns` has the equation). Nothing is forgotten, bit for bit; parameters grow with the
+tasks, and the report counts all of them.
+
+At test time a task is answered by its column, so the task must be known. Where a task has none yet the newest column answers, which never
+learnt it: that is what forward transfer then measures, as with one network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..growth import Growth
+from ..method import Edge, Method, Spec, not_negative
+from ..nets.columns import Columns
+from ..random import derive
+from ..stream import Scenario, Task
+from ..vector import Vector
+
+__all__ = ["Progressive"]
+
+
+@final
+@dataclass(frozen=True)
+class Columned:
+    """How many tasks have a column that is done."""
+
+    seed: int
+    tasks: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class Progressive(Method):
+    """A column a task, which reads the frozen columns of earlier tasks.
+
+    Args:
+        alpha: the learnt scale of each earlier column's features starts uniform in 0 to this.
+    """
+
+    alpha: float = 0.1
+
+    name: ClassVar[str] = "progressive"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    neutral: ClassVar[None] = None
+    no_neutral: ClassVar[str] = "every task has weights of its own; there is no amount of that to turn down"
+
+    def __post_init__(self) -> None:
+        not_negative(self.name, alpha=self.alpha)
+
+    def network(self, net: nn.Module) -> nn.Module:
+        return Columns(net, self.alpha)
+
+    def init(self, theta: Vector, spec: Spec) -> Columned:
+        return Columned(spec.seed)
+
+    def grow(self, state: Columned, net: nn.Module, task: Task) -> list[Growth]:
+        return [Growth("column", seed=derive(state.seed, f"column/{state.tasks}"))] if state.tasks else []
+
+    def end(self, state: Columned, edge: Edge) -> Columned:
+        return replace(state, tasks=state.tasks + 1)
+
+    def predict(self, state: Columned | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        if task is None:
+            raise MethodError("progressive needs the task of the inputs: predict(x, task)")
+        assert isinstance(net, Columns)
+        return net.column(x, min(task, len(net.columns) - 1))
