@@ -146,7 +146,9 @@ class Learner:
         self.grows = grows
         self.seed = seed
         self.device, self.dtype = torch.device(device), dtype
-        self.net = self.method.network(net).to(device=self.device, dtype=dtype)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "network"))
+            self.net = self.method.network(net).to(device=self.device, dtype=dtype)
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
@@ -333,6 +335,8 @@ class Learner:
         return replace(task.train, mask=self._mask(task))  # type: ignore[type-var]
 
     def _steps(self, examples: Examples, own: Examples) -> int:
+        if not len(examples):
+            return 0  # a method may keep a task's examples for later
         if self.training.iterations is None:
             return self.training.epochs * -(-len(examples) // self.training.batch_size)
         return round(self.training.iterations * max(1.0, len(examples) / len(own)))

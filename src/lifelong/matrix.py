@@ -81,6 +81,22 @@ class RMatrix:
             )
         return float(np.mean(np.diagonal(joint.R[1:]) - np.diagonal(self.R[1:])))
 
+    def omega(self, ideal: float, sizes: Sequence[float] | None = None) -> tuple[float, float, float]:
+        """Ω_base, Ω_new, Ω_all of FearNet (arXiv 1711.10563, section 3), the first task being the base:
+
+            1/(T−1) Σ_{i≥2} R[i, 1] / ideal,   1/(T−1) Σ_{i≥2} R[i, i],   1/(T−1) Σ_{i≥2} α_i / ideal
+
+        with α_i the accuracy over all tasks learnt so far. `ideal` is that of joint training on everything; `sizes` are the tasks'
+        test examples, default alike. NaN with one task.
+        """
+        if self.T < 2:
+            return (float("nan"),) * 3
+        n = np.ones(self.T) if sizes is None else np.asarray(sizes, dtype=np.float64)
+        rows = range(2, self.T + 1)
+        so_far = [float(np.average(self.R[i, :i], weights=n[:i])) for i in rows]
+        base = float(np.mean([self.R[i, 0] for i in rows])) / ideal
+        return base, float(np.mean([self.R[i, i - 1] for i in rows])), float(np.mean(so_far)) / ideal
+
     def summary(self, joint: RMatrix | None = None) -> dict[str, float]:
         """All measures by name; intransigence is NaN without a joint reference."""
         return {

@@ -93,6 +93,17 @@ METHODS: dict[str, Entry] = {
         "Deep generative replay: draws inputs like those of past tasks, and answers them as before",
         "Shin et al. 2017, arXiv 1705.08690",
     ),
+    "fearnet": Entry(
+        "lifelong.methods:FearNet",
+        "FearNet: a recent memory, a long-term one, a gate between them, and sleep; for feature vectors",
+        "Kemker & Kanan 2018, arXiv 1711.10563",
+    ),
+    "nearest_mean": Entry(
+        "lifelong.methods:NearestMean", "nearest mean of each class's inputs: a reference for feature vectors"
+    ),
+    "nearest_neighbour": Entry(
+        "lifelong.methods:NearestNeighbour", "nearest input met, all of them kept: a reference for feature vectors"
+    ),
     "icarl": Entry(
         "lifelong.methods:ICaRL",
         "iCaRL: few herded exemplars, distillation, and the nearest mean of exemplars",

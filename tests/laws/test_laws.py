@@ -146,7 +146,9 @@ def test_state_survives_saving(name: str, moment: str, tmp_path) -> None:
     else:
         first.learn(stream[0])
     if moment == "within a task":
-        pause = next(first.steps(stream[first.learnt]))
+        pause = next(first.steps(stream[first.learnt]), None)
+        if pause is None:
+            return  # it takes no steps in this task
         assert 0 < pause.step < pause.steps
     Store(tmp_path).save(first.state_dict())
     second = toy_learner(method, stream, training, seed=0, dropout=0.3)
@@ -179,7 +181,8 @@ def test_seeds(name: str) -> None:
                 learner.learn(task)
         ends.append(weights(learner.net))  # the same initial weights: what differs is the order and the draws
     assert same(ends[0], ends[1])
-    assert not same(ends[0], ends[2])
+    if not same(ends[0], weights(toy_net(stream.outputs))):  # it trains the network
+        assert not same(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,7 @@ from .agem import AGEM
 from .der import DER, DERpp
 from .ewc import EWC
 from .expert_gate import ExpertGate
+from .fearnet import FearNet
 from .finetune import Finetune
 from .gdumb import GDumb
 from .gem import GEM
@@ -16,6 +17,7 @@ from .joint import Joint, JointOnce
 from .l2 import L2
 from .lwf import LwF
 from .mas import MAS
+from .nearest import NearestMean, NearestNeighbour
 from .packnet import PackNet
 from .progressive import Progressive
 from .replay import Replay
@@ -33,6 +35,7 @@ __all__ = [
     "SI",
     "DERpp",
     "ExpertGate",
+    "FearNet",
     "Finetune",
     "GDumb",
     "GenerativeReplay",
@@ -42,6 +45,8 @@ __all__ = [
     "Joint",
     "JointOnce",
     "LwF",
+    "NearestMean",
+    "NearestNeighbour",
     "PackNet",
     "Progressive",
     "RWalk",

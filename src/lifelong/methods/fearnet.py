@@ -1,0 +1,239 @@
+"""FearNet (Kemker & Kanan 2018, arXiv 1711.10563): a recent memory, a long-term one, and a gate between them.
+
+Recent memory (hippocampus): the examples of the latest sessions as they are,
+
+    P_HC(k | x) = β_k / Σ_k' β_k',     β_k = 1 / (ε + min_j ‖x − u_kj‖),     u_kj class k's examples;  0 without any
+
+Long-term memory (medial prefrontal cortex): the network, with a mirror image of itself (`lifelong.nets.mirror`),
+
+    L = cross-entropy + Σ_j λ_j mean (h_enc,j − h_dec,j)²
+
+and of each class that it knows the mean and covariance of its deepest code. Gate (basolateral amygdala): a small network A(x), the
+probability that the recent memory holds the answer, trained to tell recent examples from drawn ones; with ψ = max_k P_HC A / (1 − A) the
+recent memory answers where ψ > max_k P_mPFC. The first task trains the long-term memory. Later ones are only stored, until after `every`
+of them it sleeps: recent examples and pseudo-examples, which the decoder makes of codes drawn from each old class's normal
+distribution, train the network together, and the recent memory is emptied.
+
+It is made for feature vectors (`lifelong.featured`). The paper's constants are not known to us: these are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..errors import MethodError
+from ..growth import IndexMap
+from ..method import Batch, Edge, Method, Spec
+from ..nets.mirror import Mirror
+from ..nets.mlp import MLP
+from ..parts.fisher import evaluating
+from ..parts.generators import Adam, Learnt
+from ..random import generator
+from ..stream import Examples, Scenario, Tensors
+from ..vector import Vector
+
+__all__ = ["FearNet"]
+
+EPSILON = 1e-3
+ROWS = 512
+
+
+@final
+@dataclass(frozen=True)
+class Brain:
+    """The recent memory, the statistics of the long-term one, and the gate."""
+
+    x: Tensor | None  # [n, ...] recent examples
+    y: Tensor  # [n]
+    pseudo_x: Tensor | None  # [m, ...] drawn for the present sleep
+    pseudo_y: Tensor  # [m]
+    means: Tensor | None  # [C, d] of each class's deepest code
+    roots: Tensor | None  # [C, d, d] roots of its covariances
+    known: Tensor  # [C] classes of the long-term memory
+    recent: Tensor  # [C] classes of the recent memory
+    gate: Learnt | None
+    draws: torch.Generator
+    sessions: int = 0  # stored since the last sleep
+
+
+@final
+@dataclass(frozen=True)
+class FearNet(Method):
+    """Keeps recent sessions as they are, and consolidates them in its sleep.
+
+    Args:
+        every: sessions after which it sleeps.
+        input_weight: λ_0, of the input's reconstruction.
+        code_weight: λ_j, of each hidden layer's.
+        gate_hidden: units of the gate's hidden layers.
+        gate_steps: steps that the gate is trained for after each session.
+    """
+
+    every: int = 10
+    input_weight: float = 1.0
+    code_weight: float = 0.1
+    gate_hidden: tuple[int, ...] = (64,)
+    gate_steps: int = 300
+
+    name: ClassVar[str] = "fearnet"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
+    neutral: ClassVar[None] = None
+    no_neutral: ClassVar[str] = (
+        "it trains in its sleep and not when a task comes; there is no amount of that to turn down"
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("every", "gate_steps"):
+            if getattr(self, name) < 1:
+                raise MethodError(f"fearnet: {name} {getattr(self, name)}: expected at least 1")
+
+    def network(self, net: nn.Module) -> nn.Module:
+        return Mirror(net)
+
+    def init(self, theta: Vector, spec: Spec) -> Brain:
+        device = theta.tensors[0].device
+        none = torch.zeros(spec.outputs, dtype=torch.bool, device=device)
+        y = torch.zeros(0, dtype=torch.int64, device=device)
+        return Brain(None, y, None, y, None, None, none, none, None, generator(spec.seed, "fearnet", device))
+
+    def _sleeps(self, state: Brain) -> bool:
+        return state.means is None or state.sessions == self.every
+
+    def begin(self, state: Brain, edge: Edge) -> Brain:
+        p = edge.theta.tensors[0]
+        x, y = state.x, state.y
+        for chunk in edge.examples.all(ROWS):
+            new = chunk.x.to(p.device, p.dtype)
+            x = new if x is None else torch.cat([x, new])
+            y = torch.cat([y, chunk.y.to(p.device)])
+        recent = torch.zeros_like(state.known).index_fill_(0, y.unique(), True)
+        state = replace(state, x=x, y=y, recent=recent, sessions=state.sessions + (edge.index > 0))
+        if not edge.index or not self._sleeps(state):
+            return state
+        each = -(-len(y) // int(state.recent.sum()))  # as many of an old class as there are of a recent one, on average
+        pseudo_x, pseudo_y = _drawn(edge.net, state, each)
+        return replace(state, pseudo_x=pseudo_x, pseudo_y=pseudo_y)
+
+    def data(self, state: Brain, examples: Examples, past: Sequence[Examples]) -> Examples:
+        if not self._sleeps(state):
+            return examples.subset(torch.zeros(0, dtype=torch.int64))  # kept, and not learnt yet
+        assert state.x is not None
+        if state.pseudo_x is None:
+            return Tensors(state.x, state.y)
+        return Tensors(torch.cat([state.x, state.pseudo_x]), torch.cat([state.y, state.pseudo_y]))
+
+    def criterion(self, state: Brain, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+        assert isinstance(net, Mirror)
+        codes = net.codes(batch.x)
+        logits = net.head(codes[-1]).masked_fill(~(state.known | state.recent), float("-inf"))
+        loss = F.cross_entropy(logits, batch.y)
+        decoded = net.decode(codes[-1])[::-1]  # the input first
+        for j, (h, h_hat) in enumerate(zip(codes, decoded)):
+            loss = loss + (self.code_weight if j else self.input_weight) * F.mse_loss(h_hat, h)
+        return loss
+
+    def end(self, state: Brain, edge: Edge) -> Brain:
+        if self._sleeps(state):
+            return self._consolidated(state, edge.net)
+        return replace(state, gate=self._gate(state, edge.net))
+
+    def _consolidated(self, state: Brain, net: nn.Module) -> Brain:
+        """The statistics of all classes' codes, and an empty recent memory."""
+        assert isinstance(net, Mirror)
+        assert state.x is not None
+        x, y = state.x, state.y
+        if state.pseudo_x is not None:
+            x, y = torch.cat([x, state.pseudo_x]), torch.cat([y, state.pseudo_y])
+        with evaluating(net):
+            codes = torch.cat([net.codes(part)[-1] for part in x.split(ROWS)])
+        C, d = len(state.known), codes.shape[1]
+        means, roots = codes.new_zeros(C, d), codes.new_zeros(C, d, d)
+        for c in y.unique().tolist():
+            of = codes[y == c]
+            means[c] = of.mean(0)
+            centred = (of - means[c]) / max(1, len(of) - 1) ** 0.5
+            values, vectors = torch.linalg.eigh(centred.T @ centred)
+            roots[c] = vectors * values.clamp(min=0).sqrt()
+        none = state.y[:0]
+        known = state.known | state.recent
+        return Brain(None, none, None, none, means, roots, known, torch.zeros_like(known), None, state.draws)
+
+    def _gate(self, state: Brain, net: nn.Module) -> Learnt:
+        """A(x), trained from the start to tell recent examples from what the long-term memory draws."""
+        assert state.x is not None
+        recent = state.x.flatten(1)
+        x, _ = _drawn(net, state, max(1, len(recent) // int(state.known.sum())))
+        drawn = x.flatten(1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=state.draws, device=state.draws.device)))
+            gate = MLP(self.gate_hidden)((recent.shape[1],), 1).to(recent)
+        learnt = Learnt.begin(Vector.of(gate).clone())
+        half = 64
+        target = torch.cat([recent.new_ones(half), recent.new_zeros(half)])
+        for _ in range(self.gate_steps):
+            pick = [
+                torch.randint(len(part), (half,), generator=state.draws, device=state.draws.device)
+                for part in (recent, drawn)
+            ]
+            x = torch.cat([recent[pick[0]], drawn[pick[1]]])
+            with torch.enable_grad():
+                leaves = learnt.weights.map(lambda t: t.detach().requires_grad_())
+                loss = F.binary_cross_entropy_with_logits(functional_call(gate, leaves.dict(), (x,))[:, 0], target)
+                grads = torch.autograd.grad(loss, leaves.tensors)
+            Adam().step(learnt, grads, leaves.names)
+        return learnt
+
+    def predict(self, state: Brain | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        if state is None or state.means is None:
+            return net(x)  # type: ignore[no-any-return]
+        long_term = net(x).masked_fill(~state.known, float("-inf")).softmax(1)
+        if state.gate is None or state.x is None:
+            return long_term  # type: ignore[no-any-return]
+        recent = nearness(x.flatten(1), state.x.flatten(1), state.y, len(state.known))
+        with torch.device("meta"):  # all but its weights
+            gate = MLP(self.gate_hidden)((state.x[0].numel(),), 1)
+        A = functional_call(gate, state.gate.weights.dict(), (x.flatten(1),)).sigmoid()
+        psi = recent.amax(1, keepdim=True) * A / (1 - A)
+        answers = psi > long_term.amax(1, keepdim=True)
+        # the other memory comes second: where the task is known its classes may all be in that one
+        return torch.where(answers, recent + 1e-6 * long_term, long_term + 1e-6 * recent)
+
+    def resize(self, state: Brain, mapping: IndexMap, theta: Vector) -> Brain:
+        more = 0 if mapping.outputs is None else mapping.outputs - len(state.known)
+        means = None if state.means is None else F.pad(state.means, (0, 0, 0, more))
+        roots = None if state.roots is None else F.pad(state.roots, (0, 0, 0, 0, 0, more))
+        return replace(
+            state, known=F.pad(state.known, (0, more)), recent=F.pad(state.recent, (0, more)), means=means, roots=roots
+        )
+
+
+def nearness(x: Tensor, u: Tensor, y: Tensor, classes: int) -> Tensor:
+    """P_HC(k | x) ``[B, C]`` of inputs ``[B, d]`` by recent examples `u` ``[n, d]`` with labels `y`."""
+    nearest = x.new_full((len(x), classes), float("inf"))
+    nearest.scatter_reduce_(1, y.expand(len(x), -1), torch.cdist(x, u), "amin")
+    beta = 1 / (EPSILON + nearest)  # 0 where a class has no example
+    return beta / beta.sum(1, keepdim=True)
+
+
+def _drawn(net: nn.Module, state: Brain, each: int) -> tuple[Tensor, Tensor]:
+    """`each` pseudo-examples of every class that the long-term memory knows, decoded from codes drawn of its normal
+    distribution."""
+    assert isinstance(net, Mirror)
+    assert state.means is not None
+    assert state.roots is not None
+    assert state.x is not None
+    y = state.known.nonzero().flatten().repeat_interleave(each)
+    noise = torch.randn(len(y), state.means.shape[1], generator=state.draws, device=state.draws.device).to(state.means)
+    parts = []
+    with evaluating(net):
+        for c, z in zip(y.split(each), noise.split(each)):
+            code = state.means[c[0]] + z @ state.roots[c[0]].T
+            parts.append(net.decode(code)[-1])
+    return torch.cat(parts).view(-1, *state.x.shape[1:]), y

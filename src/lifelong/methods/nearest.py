@@ -1,0 +1,112 @@
+"""What answers with the nearest of the inputs met, and trains nothing: to be compared with, on feature vectors.
+
+nearest mean        argmin_c ‖x − μ_c‖,       μ_c the mean of class c's inputs (Mensink et al. 2013)
+nearest neighbour   argmin_c min_j ‖x − u_cj‖,  u_cj class c's inputs, all of which are kept
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..growth import IndexMap
+from ..method import Edge, Method, Spec
+from ..stream import Examples
+from ..vector import Vector
+
+__all__ = ["NearestMean", "NearestNeighbour"]
+
+
+@dataclass(frozen=True)
+class _Nearest(Method, ABC):
+    """Looks at a task once, when it is over."""
+
+    neutral: ClassVar[None] = None
+    no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
+
+    def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
+        return examples.subset(torch.zeros(0, dtype=torch.int64))
+
+    @staticmethod
+    def _read(edge: Edge) -> tuple[Tensor, Tensor]:
+        """All of the task's inputs, flat ``[N, d]``, and their labels."""
+        assert edge.task is not None
+        p = edge.theta.tensors[0]
+        chunks = list(edge.task.train.all())
+        x = torch.cat([c.x.flatten(1).to(p.device, p.dtype) for c in chunks])
+        return x, torch.cat([c.y.to(p.device) for c in chunks])
+
+
+@final
+@dataclass(frozen=True)
+class Means:
+    """Sums of each class's inputs ``[C, d]``, and how many they were ``[C]``."""
+
+    sums: Tensor | None
+    counts: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class NearestMean(_Nearest):
+    """Answers with the class whose mean input is nearest."""
+
+    name: ClassVar[str] = "nearest_mean"
+
+    def init(self, theta: Vector, spec: Spec) -> Means:
+        return Means(None, theta.tensors[0].new_zeros(spec.outputs))
+
+    def end(self, state: Means, edge: Edge) -> Means:
+        x, y = self._read(edge)
+        sums = x.new_zeros(len(state.counts), x.shape[1]) if state.sums is None else state.sums
+        return Means(sums.index_add(0, y, x), state.counts + y.bincount(minlength=len(state.counts)))
+
+    def resize(self, state: Means, mapping: IndexMap, theta: Vector) -> Means:
+        more = 0 if mapping.outputs is None else mapping.outputs - len(state.counts)
+        return Means(None if state.sums is None else F.pad(state.sums, (0, 0, 0, more)), F.pad(state.counts, (0, more)))
+
+    def predict(self, state: Means | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        if state is None or state.sums is None:
+            return net(x)  # type: ignore[no-any-return]
+        distance = torch.cdist(x.flatten(1), state.sums / state.counts[:, None].clamp(min=1))
+        return (-distance).masked_fill(state.counts == 0, float("-inf"))
+
+
+@final
+@dataclass(frozen=True)
+class Inputs:
+    """All inputs met, ``[n, d]``, and their labels."""
+
+    x: Tensor | None
+    y: Tensor
+    outputs: int
+
+
+@final
+@dataclass(frozen=True)
+class NearestNeighbour(_Nearest):
+    """Answers with the class of the nearest input; keeps them all."""
+
+    name: ClassVar[str] = "nearest_neighbour"
+
+    def init(self, theta: Vector, spec: Spec) -> Inputs:
+        return Inputs(None, torch.zeros(0, dtype=torch.int64, device=theta.tensors[0].device), spec.outputs)
+
+    def end(self, state: Inputs, edge: Edge) -> Inputs:
+        x, y = self._read(edge)
+        return Inputs(x if state.x is None else torch.cat([state.x, x]), torch.cat([state.y, y]), state.outputs)
+
+    def resize(self, state: Inputs, mapping: IndexMap, theta: Vector) -> Inputs:
+        return Inputs(state.x, state.y, mapping.outputs or state.outputs)
+
+    def predict(self, state: Inputs | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
+        if state is None or state.x is None:
+            return net(x)  # type: ignore[no-any-return]
+        nearest = x.new_full((len(x), state.outputs), float("inf"))
+        return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), torch.cdist(x.flatten(1), state.x), "amin")
