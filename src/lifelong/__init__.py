@@ -46,7 +46,17 @@ if TYPE_CHECKING:
     from .nets import MLP, ResNet18
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
-    from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
+    from .streams import (
+        efficientnet_lite0,
+        featured,
+        from_folder,
+        from_frame,
+        permuted,
+        rotated,
+        split,
+        stream_of,
+        two_corpora,
+    )
     from .tune import choose, choose_each
 
 _HOME = {
@@ -77,7 +87,17 @@ _HOME = {
     "guard": ("Guard", "protect"),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
-    "streams": ("from_folder", "from_frame", "permuted", "rotated", "split", "stream_of", "two_corpora"),
+    "streams": (
+        "efficientnet_lite0",
+        "featured",
+        "from_folder",
+        "from_frame",
+        "permuted",
+        "rotated",
+        "split",
+        "stream_of",
+        "two_corpora",
+    ),
     "tune": ("choose", "choose_each"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -130,6 +150,8 @@ __all__ = [
     "chain",
     "choose",
     "choose_each",
+    "efficientnet_lite0",
+    "featured",
     "fit",
     "from_folder",
     "from_frame",

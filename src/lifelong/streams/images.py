@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -190,6 +191,8 @@ def split(
     examples: int | None = None,
     test_examples: int | None = None,
     pad: int = 0,
+    features: Literal["efficientnet-lite0"] | None = None,
+    size: int = 64,
 ) -> Stream:
     """Each task has its own classes: digits 0/1, 2/3, and so on (Zenke et al. 2017, arXiv
     1703.04200).
@@ -208,6 +211,9 @@ def split(
         examples: at most so many training images a task, drawn at random.
         test_examples: at most so many test images a task, drawn at random.
         pad: black pixels added on each side.
+        features: in place of the images, what a frozen network makes of them (colour images; the extra ``vision``); computed once
+            and kept.
+        size: height and width at which that network sees them.
 
     Raises:
         DataError: an unknown source; more tasks than classes; tasks of different sizes in the
@@ -256,7 +262,15 @@ def split(
     if scenario == "domain":
         outputs = tuple("/".join(names[c] for c in place) for place in zip(*groups))
     notes = {"order": order, **_notes(seed, examples, test_examples, pad)}
-    return Stream(tuple(made), scenario, outputs, "split", _said(given), notes)
+    stream = Stream(tuple(made), scenario, outputs, "split", _said(given), notes)
+    if features is None:
+        return stream
+    import pooch
+
+    from .features import efficientnet_lite0, featured, shown
+
+    with shown("features") as watch:
+        return featured(stream, efficientnet_lite0(size), Path(pooch.os_cache("lifelong")) / "features", watch=watch)
 
 
 _Variant = tuple[str, Source, Transform | None]  # a task's name, its images, what it does to them
