@@ -236,7 +236,7 @@ def test_a_study_is_its_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:
     damaged = next((folder / "orders").glob("*.json"))
     damaged.write_text("{")
     told.clear()
-    again = study(stream, every, Finetune(), NET, TRAINING, seeds=(0, 1), folder=folder, jobs=2, tell=told.append)
+    again = study(stream, every, Finetune(), NET, TRAINING, seeds=(0, 1), folder=folder, tell=told.append)
     assert told[0] == "3 of 12 were there already"
     assert np.array_equal(again.R[:2], first.R)
     assert again.values("acc").shape == (6, 2)

@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from .nets import MLP, ResNet18
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
-    from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
+    from .streams import (
+        clinc150,
+        from_folder,
+        from_frame,
+        mixed,
+        permuted,
+        rotated,
+        split,
+        stream_of,
+        turning,
+        two_corpora,
+    )
     from .tune import choose, choose_each
 
 _HOME = {
@@ -52,7 +63,10 @@ _HOME = {
     "guard": ("Guard", "protect"),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
-    "streams": ("from_folder", "from_frame", "permuted", "rotated", "split", "stream_of", "two_corpora"),
+    "streams": (
+        *("clinc150", "from_folder", "from_frame", "mixed", "permuted", "rotated", "split", "stream_of", "turning"),
+        "two_corpora",
+    ),
     "tune": ("choose", "choose_each"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -94,16 +108,19 @@ __all__ = [
     "chain",
     "choose",
     "choose_each",
+    "clinc150",
     "fit",
     "from_folder",
     "from_frame",
     "interval",
+    "mixed",
     "paired",
     "permuted",
     "protect",
     "rotated",
     "split",
     "stream_of",
+    "turning",
     "two_corpora",
 ]
 

@@ -38,7 +38,7 @@ from .pool import each
 from .stream import Examples, Stream, Task
 from .taxonomy import SELF, Affinities, Transfer, ahp, win_rates
 
-__all__ = ["Probe", "Transfers", "measure", "planned"]
+__all__ = ["Probe", "Transfers", "examples_of", "measure", "planned"]
 
 Tell = Callable[[str], None]
 SCRATCH = "pixels"  # no source: trained from scratch (the name that the published files have for it)
@@ -102,15 +102,16 @@ def planned(stream: Stream, training: Training, probe: Probe) -> str:
     T = len(stream)
     held = [round(len(t.train) * (1 - probe.fraction)) for t in stream]
     few = [min(probe.few, n) for n in held]
-    whole = sum(_examples(n, training) for n in held) + sum(_examples(n, training) for n in few)
+    whole = sum(examples_of(n, training) for n in held) + sum(examples_of(n, training) for n in few)
     pairs = T * (min(probe.pairs, T) * (min(probe.pairs, T) - 1) // 2)
     said = f"{T} source networks, {T} networks from scratch, {T * T} transfers of first order"
     if probe.how == "finetune":
-        whole += T * sum(_examples(n, training) for n in few)
+        whole += T * sum(examples_of(n, training) for n in few)
     return f"{said}{f', {pairs} pairs' if pairs else ''}; {whole:,} examples forward and back, besides the readouts"
 
 
-def _examples(n: int, training: Training) -> int:
+def examples_of(n: int, training: Training) -> int:
+    """How many examples training on n of them passes forward and back."""
     return n * training.epochs if training.iterations is None else training.iterations * training.batch_size
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .affinity import Probe, measure, planned
+from .affinity import Probe, examples_of, measure, planned
 from .checkpoint import write_atomically
 from .config import Config
 from .curriculum import Goal, Study, from_transfers, orders, recommend, study
@@ -46,7 +46,7 @@ def order(config: Config, count: int, folder: Path, jobs: int) -> None:
     )
     _say(f"method   {method}\nnet      {net}\ntraining {training}\nout      {folder}")
     whole = "all there are" if len(listed) == math.factorial(len(stream)) else "drawn"
-    examples = len(listed) * len(config.seeds) * sum(len(t.train) for t in stream) * training.epochs
+    examples = len(listed) * len(config.seeds) * sum(examples_of(len(t.train), training) for t in stream)
     _say(
         f"cost     {len(listed)} orders ({whole}) × {len(config.seeds)} seed(s) = {len(listed) * len(config.seeds)} runs, "
         f"about {examples:,} examples forward and back"
