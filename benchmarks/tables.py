@@ -338,12 +338,16 @@ def taxonomy(r: dict[str, Any]) -> str:
     edges = []
     for target, e in r["edges"].items():
         of = e["rank_among_single_sources"]
-        budgets = e["budgets_where_chosen"]["2"]
+        budgets = [
+            budget
+            for budget, row in r["orders"]["2"].items()
+            if {f"edge3d__rgb2sfnorm__{target}", f"rgb2sfnorm__edge3d__{target}"} & set(row["optimum"]["transfers"])
+        ]
         edges.append(
             f"- {said[target]}: of {e['single_sources']} single sources 3D edges have rank {of['edge3d']} and surface normals rank "
             f"{of['rgb2sfnorm']}; of {e['transfers']} transfers from other tasks the pair of both has rank {e['rank_of_the_pair']} (gain "
-            f"{100 * e['pair_gain']:.1f}%, quality {100 * e['pair_quality']:.1f}%). With up to two sources an optimum takes one of them for it at "
-            f"budgets {', '.join(budgets) if budgets else 'none'}. "
+            f"{100 * e['pair_gain']:.1f}%, quality {100 * e['pair_quality']:.1f}%). The optimum with up to two sources takes that pair for it at "
+            f"{'budgets ' + ', '.join(budgets) if budgets else 'no budget'}. "
             + ("Found." if e["rank_of_the_pair"] <= 3 else "Not found.")
         )
     return (

@@ -116,7 +116,9 @@ def read_affinities(path: str | Path) -> Affinities:
         content = where.read_bytes()
         tree = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"cannot read affinities from {where}: {error}; expected JSON, or JSON in gzip") from error
+        raise DataError(
+            f"cannot read affinities from {where}: {error}; expected JSON, also in gzip, or the word 'taskonomy' for the published ones"
+        ) from error
     wrong = DataError(f'{where}: expected {{"all_affinities": {{"a__b": number, ...}}}}; mend it, or name another file')
     if not isinstance(tree, dict) or not tree:
         raise wrong
