@@ -147,7 +147,7 @@ class Taxonomy:
 
     @property
     def before(self) -> frozenset[tuple[str, str]]:
-        """The pairs (source, target) of different tasks: the first is learnt before the second."""
+        """Pairs of different tasks, a source and a target of it, of which the first is learnt before the second."""
         return frozenset((s, t.target) for t in self.transfers for s in t.needs if s != t.target)
 
     def mean(self, values: Mapping[Transfer, float]) -> float:
