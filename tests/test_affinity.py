@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from scipy.optimize import minimize
 
 from lifelong import MLP, DataError, Finetune, Learner, MethodError, RunError, Stream, Task, Tensors, Training
-from lifelong.affinity import Probe, Transfers, _readout, measure, planned
+from lifelong.affinity import Probe, Transfers, _readout, _source, measure, planned
 from lifelong.fitting import learner_for
 from lifelong.method import Costs
 from lifelong.parts.features import features
+from lifelong.pool import each
 from lifelong.taxonomy import SELF, Transfer, ahp, win_rates
 from toys import toy_stream
 
@@ -136,7 +137,7 @@ def test_a_folder_is_gone_on_with(tmp_path: Path) -> None:
     alone = measure(stream, NET, TRAINING, PROBE)
     told: list[str] = []
     folder = tmp_path / "kept"
-    measure(stream, NET, TRAINING, PROBE, folder=folder, jobs=2, tell=told.append)
+    measure(stream, NET, TRAINING, PROBE, folder=folder, tell=told.append)
     assert len(told) == 6
     for gone in ("source-001", "target-002"):
         (folder / f"{gone}.safetensors").unlink()
@@ -163,6 +164,15 @@ def test_a_folder_is_gone_on_with(tmp_path: Path) -> None:
         measure(stream, NET, TRAINING, PROBE, seed=1, folder=folder)
     with pytest.raises(RunError, match="another examples"):
         measure(toy_stream("domain", examples=60, seed=1), NET, TRAINING, PROBE, folder=folder)
+
+
+def test_in_several_processes() -> None:
+    stream = toy_stream("domain", examples=60)
+    work = [(stream.subset([i]), NET, TRAINING, 3) for i in range(3)]
+    alone = dict(each(_source, work))
+    spread = dict(each(_source, work, jobs=2))
+    assert alone.keys() == spread.keys() == {0, 1, 2}
+    assert all(torch.equal(spread[i][0][k], alone[i][0][k]) for i in range(3) for k in alone[i][0])
 
 
 def test_what_cannot_be_measured() -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lifelong import MLP, DataError, Finetune, MethodError, RunError, Training, fit
-from lifelong.affinity import Probe, Transfers
+from lifelong.affinity import Probe, Transfers, measure
 from lifelong.curriculum import (
     Goal,
+    affinity_matrix,
     best_order,
     by_difficulty,
     estimate,
@@ -139,7 +140,13 @@ def test_the_best_order_by_construction_is_found_and_is_best_when_run() -> None:
 
 def test_its_measured_transfers_are_largest_between_neighbours() -> None:
     stream = turning(tasks=4, degrees=50, seed=3)
-    found = learned(stream, LINEAR, WELL, probe=Probe(few=20, how="finetune"), budget=4)
+    probe = Probe(few=20, how="finetune")
+    A = affinity_matrix(measure(stream, LINEAR, WELL, probe).affinities, [t.name for t in stream])
+    angles = np.array([stream.notes["degrees"][t.name] for t in stream])
+    apart = np.abs(angles[:, None] - angles)
+    assert (A.argmax(0) == np.arange(4)).all()  # most of all a task's own network
+    assert A[apart == 50].mean() > A[apart == 100].mean() > A[apart == 150].mean()
+    found = learned(stream, LINEAR, WELL, probe=probe, budget=4)
     assert sorted(found.order) == [0, 1, 2, 3]
     assert found.costs.forward > 0
     assert found(stream).tasks[0].name == stream[found.order[0]].name
