@@ -47,14 +47,17 @@ if TYPE_CHECKING:
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import (
+        clinc150,
         efficientnet_lite0,
         featured,
         from_folder,
         from_frame,
+        mixed,
         permuted,
         rotated,
         split,
         stream_of,
+        turning,
         two_corpora,
     )
     from .tune import choose, choose_each
@@ -88,14 +91,8 @@ _HOME = {
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": (
-        "efficientnet_lite0",
-        "featured",
-        "from_folder",
-        "from_frame",
-        "permuted",
-        "rotated",
-        "split",
-        "stream_of",
+        *("clinc150", "efficientnet_lite0", "featured", "from_folder", "from_frame", "mixed", "permuted", "rotated"),
+        *("split", "stream_of", "turning"),
         "two_corpora",
     ),
     "tune": ("choose", "choose_each"),
@@ -150,18 +147,21 @@ __all__ = [
     "chain",
     "choose",
     "choose_each",
+    "clinc150",
     "efficientnet_lite0",
     "featured",
     "fit",
     "from_folder",
     "from_frame",
     "interval",
+    "mixed",
     "paired",
     "permuted",
     "protect",
     "rotated",
     "split",
     "stream_of",
+    "turning",
     "two_corpora",
 ]
 

@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: list[str]) -> int:
-    if args[:1] == ["run"]:
-        return _run(args[1:])
+    if args[:1] and args[0] in ("run", "order", "affinity"):
+        return _run(args[1:], args[0])
     parser = _Parser(
         prog="lifelong",
         description="One network learns many tasks in a row without forgetting, and is measured.",
@@ -57,6 +57,30 @@ def _main(args: list[str]) -> int:
     demo = commands.add_parser("demo", help="the story of forgetting in under a minute: two digit corpora, offline")
     demo.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_demo)")
     commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
+    commands.add_parser("order", help="how much the order of a stream's tasks matters (order --help tells the options)")
+    commands.add_parser("affinity", help="which task of a stream helps which (affinity --help tells the options)")
+    solved = command(
+        "taxonomy", "which tasks to learn from, and in which order: the best transfers within a budget, exactly"
+    )
+    solved.add_argument(
+        "affinities",
+        type=Path,
+        metavar="DIR|FILE",
+        help="a directory of `lifelong affinity`, a JSON file of affinities, or the word taskonomy: the published ones",
+    )
+    solved.add_argument(
+        "--budget", required=True, help="how many sources may be supervised: 3, or several: 1,2,5 or 1-22"
+    )
+    solved.add_argument(
+        "--sources", type=int, help="most sources of one transfer, 1 or 2 (default: as many as were measured)"
+    )
+    solved.add_argument(
+        "--goal",
+        choices=("acc", "fwt"),
+        default="acc",
+        help="of the recommended order: accuracy at the end, or forward transfer",
+    )
+    solved.add_argument("--out", type=Path, help="directory for the graph and order.json (default: DIR)")
     resumed = command("resume", "go on exactly where a run was stopped")
     resumed.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     resumed.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
@@ -87,6 +111,11 @@ def _main(args: list[str]) -> int:
         from .demo import demo as tell_story
 
         return tell_story(said.out or _fresh("demo"))
+    if said.command == "taxonomy":
+        from .studies import taxonomy
+
+        taxonomy(said.affinities, _budgets(said.budget), said.sources, said.goal, said.out)
+        return 0
     if said.command == "resume":
         return _resume(said.dir, said.jobs)
     from . import report
@@ -123,7 +152,7 @@ def _list(table: Mapping[str, Entry], as_json: bool) -> int:
 
 
 # --- run ---------------------------------------------------------------------------------------------------------------
-def _run(args: list[str]) -> int:
+def _run(args: list[str], command: str) -> int:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--config", "--stream", "--method", "--net"):
         first.add_argument(flag)
@@ -134,20 +163,73 @@ def _run(args: list[str]) -> int:
     for key in ("stream", "method", "net"):
         if getattr(names, key) is not None:
             filed[key] = getattr(names, key)
-    parser = _run_parser(filed)
+    parser = _run_parser(filed, command)
     given = vars(parser.parse_args(args))
-    own = {k: given.pop(k) for k in ("out", "jobs", "config", "print_config")}
+    own = {k: given.pop(k) for k in ("out", "jobs", "config", "print_config", *_OWN[command]) if k in given}
+    if command == "affinity":
+        filed.pop("method", None)
     config = Config.from_keys({**filed, **{k: v for k, v in given.items() if v is not None}})
     if own["print_config"]:
         print(config.to_yaml(), end="")
         return 0
     if own["jobs"] < 1:
         raise MethodError(f"jobs {own['jobs']}: expected at least 1 process")
-    return _execute(_with_threads(config, own["jobs"]), own["out"] or _fresh(config.stream), own["jobs"], again=False)
+    config = _with_threads(config, own["jobs"])
+    out = own["out"] or _fresh(config.stream if command == "run" else f"{command}_{config.stream}")
+    if command == "run":
+        return _execute(config, out, own["jobs"], again=False)
+    return _study(command, config, out, own)
 
 
-def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
-    """The options of a run of these methods on this stream."""
+_OWN = {"run": (), "order": ("orders",), "affinity": ("few", "pairs", "how", "fraction", "decay")}
+
+
+def _study(command: str, config: Any, out: Path, own: Mapping[str, Any]) -> int:
+    import torch
+
+    from . import studies
+    from .affinity import Probe
+    from .options import convert, options
+
+    torch.set_num_threads(config.threads)
+    try:
+        if command == "order":
+            studies.order(config, own["orders"], out, own["jobs"])
+        else:
+            hints = {o.name: o.hint for o in options(Probe)}
+            said = {k: convert(hints[k], own[k], k) for k in _OWN[command] if own[k] is not None}
+            studies.affinity(config, Probe(**said), out, own["jobs"])
+    except KeyboardInterrupt:
+        print(f"\nstopped; what was measured is kept. Say the same again with --out {out} to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _budgets(said: str) -> list[float]:
+    """``3``, ``1,2,5`` or ``1-22``."""
+    first, dash, last = said.partition("-")
+    try:
+        found = [float(b) for b in range(int(first), int(last) + 1)] if dash else [float(b) for b in said.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(b >= 0 for b in found):
+        raise MethodError(f"budget {said!r}: expected a number (3), several (1,2,5) or a range (1-22)")
+    return found
+
+
+_WHAT = {
+    "run": "Learns the tasks of a stream one after another, once for each method and seed, measures every task "
+    "after each, and writes a directory of results with a report.",
+    "order": "Learns the tasks of a stream in several orders, and shows what the order does: accuracy and transfer by order, which "
+    "tasks want to come early or late. Said again with the same --out it goes on where it was.",
+    "affinity": "Measures which task of a stream helps which, on held-out training examples: a network learns each task, and its "
+    "features are read out for every other from few examples. Said again with the same --out it goes on where it was.",
+}
+
+
+def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentParser:
+    """The options of a run (or a study) of these methods on this stream."""
+    from .affinity import Probe
     from .config import Config, _names, _parts
     from .learner import Training
     from .options import options
@@ -157,19 +239,30 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
     net = str(filed.get("net", Config.net))
     entry = find("stream", STREAMS, stream)
     parser = _Parser(
-        prog="lifelong run",
-        description="Learns the tasks of a stream one after another, once for each method and seed, measures every task "
-        "after each, and writes a directory of results with a report.",
+        prog=f"lifelong {command}",
+        description=_WHAT[command],
         epilog="Several methods: --method finetune,ewc; composed: --method ewc+l2. Options of a method that runs alone may "
         "be written --method.NAME. The options shown are those of the stream, methods and network named.",
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to run")
     what.add_argument("--stream", help=f"one of {', '.join(STREAMS)} (default: {Config.stream})")
-    what.add_argument("--method", help=f"one or several of {', '.join(METHODS)} (default: finetune)")
+    if command != "affinity":
+        what.add_argument("--method", help=f"one or several of {', '.join(METHODS)} (default: finetune)")
     what.add_argument("--net", help=f"one of {', '.join(NETS)} (default: {Config.net})")
     what.add_argument("--scenario", help="task|domain|class: what is known at test time (default: the stream's)")
     what.add_argument("--seeds", help="how many (5 means 0 to 4) or a list (3,7) (default: 1)")
+    if command == "run":
+        what.add_argument(
+            "--order",
+            help="learned, random, hard-first, easy-first, or a file with a task's name a line: in which order the tasks come "
+            "(default: the stream's); what it takes to find out counts as a cost of the run",
+        )
+    elif command == "order":
+        what.add_argument("--orders", type=int, default=20, help="how many, all if there are not more (default: 20)")
+    else:
+        for o in options(Probe):
+            what.add_argument(f"--{o.name}", metavar=o.metavar, help=_help(o.help, o.default))
     how = parser.add_argument_group("how and where")
     how.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_STREAM)")
     how.add_argument("--jobs", type=int, default=1, help="processes, each with one thread (default: 1)")
@@ -184,7 +277,8 @@ def _run_parser(filed: Mapping[str, Any]) -> argparse.ArgumentParser:
         ("stream", entry, f"stream {stream}"),
         ("net", find("net", NETS, net), f"net {net}"),
     ]
-    groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
+    if command != "affinity":
+        groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
     for o in options(Training):
         default = entry.defaults.get(o.name, o.default)
         training.add_argument(f"--{o.name}", dest=o.name, metavar=o.metavar, help=_help(o.help, default))
@@ -246,6 +340,11 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
 
     if not again:
         refuse(folder)
+    more: dict[str, str] = {}
+    if isinstance(config.order, str):
+        from .curriculum import settle
+
+        config, more["order.json"] = settle(config, jobs, lambda line: print(line, file=sys.stderr, flush=True))
     stream = config.build_stream(config.seeds[0])
     training = config.build_training()
     say = [
@@ -264,7 +363,7 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
             print(f"note     {advice}", file=sys.stderr)
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
-            _, failed = execute(config, folder, jobs, progress, again=again)
+            _, failed = execute(config, folder, jobs, progress, again=again, **more)
     except KeyboardInterrupt:
         print(f"\nstopped; everything learnt is saved. Go on with: lifelong resume {folder}", file=sys.stderr)
         return 130

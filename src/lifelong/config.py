@@ -40,6 +40,7 @@ class Config:
     threads: int | None = None
     precision: str = "float32"
     every: float = 30.0
+    order: tuple[int, ...] | str | None = None
     stream_options: Mapping[str, Any] = field(default_factory=dict)
     method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     net_options: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class Config:
             methods=methods,
             net=net,
             seeds=seeds_of(said.get("seeds", 1)),
-            **{k: values[k] for k in ("scenario", "device", "threads", "precision", "every") if k in values},
+            **{k: values[k] for k in ("scenario", "device", "threads", "precision", "every", "order") if k in values},
             stream_options=group("stream"),
             method_options={part: group(part) for part in dict.fromkeys(_parts(methods))},
             net_options=group("net"),
@@ -116,6 +117,8 @@ class Config:
             tree["scenario"] = self.scenario
         if self.threads is not None:
             tree["threads"] = self.threads
+        if self.order is not None:
+            tree["order"] = self.order
         return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True)
 
     @staticmethod
@@ -124,7 +127,11 @@ class Config:
 
     # --- building ---------------------------------------------------------------------------------------------------
     def build_stream(self, seed: int) -> Stream:
-        """The stream as seed `seed` sees it (``stream.seed`` fixes it for all seeds)."""
+        """The stream as seed `seed` sees it (``stream.seed`` fixes it for all seeds), in the order given.
+
+        Raises:
+            MethodError: an option is missing; the order is a rule or a file, not yet the places that `curriculum.settle` makes of it.
+        """
         given = dict(self.stream_options)
         if self.scenario is not None:
             given["scenario"] = self.scenario
@@ -135,7 +142,10 @@ class Config:
         if missing:
             wanted = ", ".join(f"--stream.{o.name} {o.metavar}" for o in missing)
             raise MethodError(f"the stream {self.stream!r} needs {wanted}")
-        return _stream(self.stream, tuple(sorted(given.items())))
+        built = _stream(self.stream, tuple(sorted(given.items())))
+        if isinstance(self.order, str):
+            raise MethodError(f"order {self.order!r} is not settled: curriculum.settle(config) finds it")
+        return built if self.order is None else built.reorder(self.order)
 
     def build_method(self, name: str) -> Method:
         from .method import chain
@@ -190,6 +200,7 @@ def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any
         "threads": int | None,
         "precision": str,
         "every": float,
+        "order": tuple[int, ...] | str | None,
     }
     known |= {o.name: o.hint for o in options(Training)}
     groups = {"stream": find("stream", STREAMS, stream), "net": find("net", NETS, net)}

@@ -67,6 +67,8 @@ def execute(
         if not again:
             write_atomically(folder / "config.yaml", config.to_yaml())
             write_atomically(folder / "manifest.json", json.dumps(manifest(run, config.seeds), indent=1))
+            for name, text in extra.items():
+                write_atomically(folder / name, text)
         log(folder, "resumed" if again else "started", jobs=jobs)
         failed: list[Message] = []
 
@@ -115,6 +117,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
 
     from .drawn import keep
     from .fitting import follow, graceful, learner_for
+    from .method import Costs
 
     try:
         if config.threads is not None:
@@ -131,6 +134,8 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                 _device(config.device),
                 _precision(config.precision),
             )
+            if (folder / "order.json").exists():  # a run costs what its order took to find
+                learner.costs = Costs(**json.loads((folder / "order.json").read_text(encoding="utf-8"))["costs"])
             store = Store(place)
             told = 0.0
 

@@ -165,6 +165,22 @@ STREAMS: dict[str, Entry] = {
         "Zenke et al. 2017, arXiv 1703.04200",
         defaults={"net.hidden": (400, 400), "epochs": 5, "batch_size": 32, "lr": 0.05},
     ),
+    "mixed": Entry(
+        "lifelong.streams:mixed",
+        "digits and clothes in turn, each task with classes of its own",
+        defaults={"net.hidden": (100, 100), "epochs": 5, "batch_size": 32, "lr": 0.05},
+    ),
+    "clinc150": Entry(
+        "lifelong.streams:clinc150",
+        "150 intents in ten domains, sentences as bags of words (LIFELONG_DATA)",
+        "Larson et al. 2019, arXiv 1909.02027",
+        defaults={"net.hidden": (100,), "epochs": 10, "batch_size": 32, "lr": 0.2},
+    ),
+    "turning": Entry(
+        "lifelong.streams:turning",
+        "two classes whose direction turns: the best order of the tasks is known",
+        defaults={"net.hidden": (), "epochs": 5, "batch_size": 10, "lr": 0.1, "weight_decay": 0.1},
+    ),
     "folder": Entry(
         "lifelong.streams:from_folder",
         "your own images: FOLDER/task/class/*.png, or FOLDER/{train,test}/task/class/*.png",

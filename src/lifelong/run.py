@@ -186,7 +186,8 @@ class Run:
                     ("examples_backward", record.backward),
                 ):
                     last = after == record.T and metric in ("parameters", "memory_bytes")
-                    if (after or metric in ("parameters", "memory_bytes")) and not last:
+                    # before the first task there is training only where a probe chose the order
+                    if (after or values[0]) and not last:
                         writer.writerow([*lead, after, "", metric, _number(values[after]), "", ""])
             if record.complete:
                 for metric, value in self.measures(job).items():

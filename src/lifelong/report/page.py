@@ -23,7 +23,7 @@ from .results import COSTS, MEASURES, REFERENCES, Results, load, merge, read
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["answer", "compare", "write"]
+__all__ = ["Picture", "Section", "answer", "compare", "data_of", "page", "write"]
 
 MEANING = {
     "acc": "mean accuracy over all tasks at the end",
@@ -109,7 +109,7 @@ def write(directory: Path | str) -> Path:
         origin = list(_flat(manifest))
         sections.append(Section("manifest", "Where it comes from", kind="pairs", data=origin))
 
-    page = _page(
+    text = page(
         title=str(story.get("title") or f"{results.stream}, {results.scenario} scenario"),
         answer=answer(results),
         subtitle=_subtitle(results),
@@ -117,7 +117,7 @@ def write(directory: Path | str) -> Path:
         sections=sections,
     )
     path = directory / "report.html"
-    write_atomically(path, page)
+    write_atomically(path, text)
     return path
 
 
@@ -215,7 +215,7 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
         return "; ".join(f"{m} {table.amount(v, metric)}" for m, v in of.items())
 
     def picture(figure: Figure, alt: str, caption: str) -> Picture:
-        return Picture(_data(figures.svg(figure).encode(), "image/svg+xml"), alt, caption)
+        return Picture(data_of(figures.svg(figure).encode(), "image/svg+xml"), alt, caption)
 
     def draw(name: str) -> Picture:
         kind, _, method = name.partition(":")
@@ -291,13 +291,14 @@ def _short(value: float) -> str:
     return table.UNDEFINED if math.isnan(value) else f"{value:.2f}"
 
 
-def _data(content: bytes, kind: str) -> str:
+def data_of(content: bytes, kind: str) -> str:
+    """A file within a page."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _file(path: Path) -> Picture:
     said = path.stem.replace("-", " ").replace("_", " ")
-    return Picture(_data(path.read_bytes(), _KINDS[path.suffix.lower()]), said, said)
+    return Picture(data_of(path.read_bytes(), _KINDS[path.suffix.lower()]), said, said)
 
 
 def _tables(results: Results) -> list[dict[str, Any]]:
@@ -350,7 +351,8 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, "" if value in (None, {}) else str(value)
 
 
-def _page(**parts: Any) -> str:
+def page(**parts: Any) -> str:
+    """The page of a title, an answer, a subtitle, a story (texts with pictures) and sections."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
@@ -371,7 +373,7 @@ def _write_compare(results: Results, out: Path) -> None:
     draw = _drawings(results)
     sections = _body(results, draw)
     sections.insert(1, Section("compare", "Side by side", pictures=[draw("compare")]))
-    page = _page(
+    text = page(
         title=results.name,
         answer=answer(results),
         subtitle=_subtitle(results),
@@ -379,11 +381,11 @@ def _write_compare(results: Results, out: Path) -> None:
         sections=sections,
     )
     if one_file:
-        write_atomically(out, page)
+        write_atomically(out, text)
         return
     for name in ("compare", "curves", "bars", "costs"):
         (folder / f"{name}.png").write_bytes(figures.png(getattr(figures, name)(results)))
-    write_atomically(out / "compare.html", page)
+    write_atomically(out / "compare.html", text)
     write_atomically(out / "compare.csv", _csv(results))
 
 

@@ -3,10 +3,12 @@
 from .features import efficientnet_lite0, featured
 from .folder import from_folder
 from .frame import from_frame
-from .images import NOISE, permuted, rotated, split, two_corpora
+from .images import NOISE, mixed, permuted, rotated, split, two_corpora
+from .intents import clinc150
 from .own import stream_of
 from .sources import SOURCES, Source, load
 from .transforms import Permute, Rotate
+from .turning import turning
 
 __all__ = [
     "NOISE",
@@ -14,14 +16,17 @@ __all__ = [
     "Permute",
     "Rotate",
     "Source",
+    "clinc150",
     "efficientnet_lite0",
     "featured",
     "from_folder",
     "from_frame",
     "load",
+    "mixed",
     "permuted",
     "rotated",
     "split",
     "stream_of",
+    "turning",
     "two_corpora",
 ]

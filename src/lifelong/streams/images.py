@@ -27,7 +27,7 @@ from ..stream import Scenario, Stream, Task, Tensors, Transform
 from .sources import Source, load
 from .transforms import ROWS, Permute, Rotate
 
-__all__ = ["NOISE", "permuted", "rotated", "split", "two_corpora"]
+__all__ = ["NOISE", "mixed", "permuted", "rotated", "split", "two_corpora"]
 
 Noise = Literal["gaussian", "uniform"]
 
@@ -187,7 +187,7 @@ def split(
     tasks: int = 5,
     seed: int = 0,
     scenario: Scenario = "class",
-    order: Literal["random"] | None = None,
+    order: Literal["random", "superclass"] | None = None,
     examples: int | None = None,
     test_examples: int | None = None,
     pad: int = 0,
@@ -207,7 +207,8 @@ def split(
         tasks: into how many tasks the classes are divided.
         seed: of the order of the classes where it is random, and of which examples are drawn.
         scenario: class, task or domain.
-        order: random shuffles the classes before they are divided; none keeps their order.
+        order: random shuffles the classes before they are divided; superclass puts those of one superclass side by side
+            (cifar100 has twenty of five classes: 20 tasks are one each); none keeps their order.
         examples: at most so many training images a task, drawn at random.
         test_examples: at most so many test images a task, drawn at random.
         pad: black pixels added on each side.
@@ -220,8 +221,8 @@ def split(
             scenario "domain"; a number out of range.
     """
     _at_least_one_task(tasks)
-    if order not in (None, "random"):
-        raise DataError(f"order {order!r}: expected None (as the classes come) or 'random'")
+    if order not in (None, "random", "superclass"):
+        raise DataError(f"order {order!r}: expected None (as the classes come), 'random' or 'superclass'")
     given = _given(source, pad)
     names = given.class_names
     if tasks > len(names):
@@ -238,6 +239,10 @@ def split(
     classes = torch.arange(len(names))
     if order == "random":
         classes = torch.randperm(len(names), generator=generator(seed, "class order"))
+    if order == "superclass":
+        if given.superclass is None:
+            raise DataError(f"source {given.name!r} has no superclasses; 'cifar100' has")
+        classes = torch.tensor(given.superclass).argsort(stable=True)
     groups = [tuple(group.tolist()) for group in classes.tensor_split(tasks)]
 
     output = torch.arange(len(names))  # of each class of the source
@@ -271,6 +276,57 @@ def split(
 
     with shown("features") as watch:
         return featured(stream, efficientnet_lite0(size), Path(pooch.os_cache("lifelong")) / "features", watch=watch)
+
+
+def mixed(
+    first: str | Source = "mnist-mini",
+    second: str | Source = "fashion-mnist-mini",
+    tasks: int = 10,
+    seed: int = 0,
+    scenario: Scenario = "task",
+    examples: int | None = None,
+    test_examples: int | None = None,
+    pad: int = 0,
+) -> Stream:
+    """Two sources, each split as `split` does, in turn: a task of digits, a task of clothes, and so on. What helps a task is
+    every other one before it.
+
+    Args:
+        first: labelled images of the first, third, ... task.
+        second: those of the others, of the same size.
+        tasks: how many, half of each source.
+        seed: of which examples are drawn.
+        scenario: task, class or domain.
+        examples: at most so many training images a task, drawn at random.
+        test_examples: at most so many test images a task, drawn at random.
+        pad: black pixels added on each side.
+
+    Raises:
+        DataError: an odd number of tasks; images of two sizes; what `split` raises.
+    """
+    if tasks < 2 or tasks % 2:
+        raise DataError(f"{tasks} tasks: expected an even number, half of each source")
+    one, other = (split(s, tasks // 2, seed, scenario, None, examples, test_examples, pad) for s in (first, second))
+    beyond = 0 if scenario == "domain" else one.outputs  # outputs of the second source come behind the first's
+    shifted = [
+        replace(
+            task,
+            train=replace(task.train, y=task.train.y + beyond),  # type: ignore[type-var,attr-defined]
+            test=replace(task.test, y=task.test.y + beyond),  # type: ignore[type-var,attr-defined]
+            classes=tuple(c + beyond for c in task.classes),
+        )
+        for task in other
+    ]
+    names = (*one.class_names, *other.class_names)
+    if scenario == "domain":
+        if one.outputs != other.outputs:
+            raise DataError(
+                f"{one.outputs} classes a task of one source, {other.outputs} of the other: in 'domain' all have as many"
+            )
+        names = tuple("/".join(pair) for pair in zip(one.class_names, other.class_names))
+    made = tuple(task for pair in zip(one, shifted) for task in pair)
+    source = f"{one.source} and {other.source}" if one.source != other.source else one.source
+    return Stream(made, scenario, names, "mixed", source, _notes(seed, examples, test_examples, pad))
 
 
 _Variant = tuple[str, Source, Transform | None]  # a task's name, its images, what it does to them

@@ -23,7 +23,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import final
@@ -56,6 +56,7 @@ class Source:
     test_x: Tensor
     test_y: Tensor
     class_names: tuple[str, ...]
+    superclass: tuple[int, ...] | None = None  # of each class, where classes are grouped
 
     def __post_init__(self) -> None:
         for part, x, y in (
@@ -193,6 +194,7 @@ def _cifar100() -> Source:
         found = {Path(path).name: Path(path) for path in unpacked}
         paths, origin = [found[file] for file in wanted], f"{_CIFAR100} (kept in {cache})"
     parts: list[np.ndarray] = []
+    superclass: dict[int, int] = {}
     for path in paths[:2]:
         content = np.fromfile(path, np.uint8)
         if not len(content) or len(content) % 3074:
@@ -201,9 +203,11 @@ def _cifar100() -> Source:
                 "from the published archive as it is"
             )
         records = content.reshape(-1, 3074)
+        superclass |= dict(zip(records[:, 1].tolist(), records[:, 0].tolist()))
         parts += [records[:, 2:].reshape(-1, 3, 32, 32).copy(), records[:, 1].copy()]
     names = tuple(paths[2].read_text(encoding="utf-8").split())
-    return _source("cifar100", origin, tuple(parts), names)
+    grouped = tuple(superclass.get(c, 0) for c in range(len(names)))
+    return replace(_source("cifar100", origin, tuple(parts), names), superclass=grouped)
 
 
 def _source(name: str, origin: str, parts: tuple[np.ndarray, ...], class_names: tuple[str, ...]) -> Source:

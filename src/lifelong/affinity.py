@@ -1,0 +1,396 @@
+"""Which task helps which: transfers between the tasks of a stream, measured (Taskonomy, Zamir et al. 2018, arXiv 1804.08328).
+
+For each source a network learns that task. For each target a small readout of that network's frozen features learns from few
+examples: D_{s→t}, its loss on each of the target's held-out examples. Pairs of sources are read out of both networks' features
+side by side. Losses of different targets do not compare, so win rates between transfers to the same target are made affinities
+by `lifelong.taxonomy.ahp`. A transfer's *gain* is its win rate against a network trained from scratch on the same few examples,
+its *quality* that against the target's own network, trained on all of them; that network is the source ``"self"``.
+
+All is measured on examples held out of the training sets. The test sets are never read, so that an order chosen by affinities
+may be compared with others on them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .checkpoint import locked, write_atomically
+from .errors import DataError, MethodError, RunError
+from .fitting import Build, learner_for
+from .learner import Learner, Training
+from .method import Costs, Method
+from .parts.features import features
+from .pool import each
+from .stream import Examples, Stream, Task
+from .taxonomy import SELF, Affinities, Transfer, ahp, win_rates
+
+__all__ = ["Probe", "Transfers", "examples_of", "measure", "planned"]
+
+Tell = Callable[[str], None]
+SCRATCH = "pixels"  # no source: trained from scratch (the name that the published files have for it)
+
+
+@final
+@dataclass(frozen=True)
+class Probe:
+    """How transfers are measured.
+
+    Args:
+        few: training examples of a target that a transfer learns from.
+        pairs: pairs of sources are measured among so many of a target's best single sources; 0: none. (All pairs of all tasks
+            would be a number that grows with the cube of theirs.)
+        how: features trains a linear readout of the frozen features; finetune goes on training the source's whole network.
+        fraction: of each task's training examples, held out to measure on.
+        decay: the readout's ridge, times half its squared weights, on features scaled to variance 1.
+    """
+
+    few: int = 100
+    pairs: int = 0
+    how: Literal["features", "finetune"] = "features"
+    fraction: float = 0.2
+    decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.few < 1 or self.pairs < 0 or not self.decay > 0:
+            raise MethodError(f"{self}: expected few of at least 1, pairs of 0 or more, a decay above 0")
+        if self.pairs and self.how == "finetune":
+            raise MethodError("pairs are read out of two networks' features: they need how 'features'")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Transfers:
+    """The losses D ``[n]`` of each transfer on its target's n held-out examples, and what they took to measure."""
+
+    tasks: tuple[str, ...]
+    losses: dict[Transfer, NDArray[np.float64]]
+    scratch: dict[str, NDArray[np.float64]]  # by target: trained on the same few examples
+    costs: Costs
+
+    @property
+    def affinities(self) -> Affinities:
+        """The affinities p of each target's transfers sum to 1; gain and quality are win rates (a tie counts half)."""
+        p: dict[Transfer, float] = {}
+        for target in self.tasks:
+            to = [t for t in self.losses if t.target == target]
+            p |= dict(zip(to, ahp(win_rates([self.losses[t] for t in to])).tolist()))
+        gain = {t: _share(D, self.scratch[t.target]) for t, D in self.losses.items()}
+        quality = {t: _share(D, self.losses[Transfer((SELF,), t.target)]) for t, D in self.losses.items()}
+        return Affinities(p, gain, quality)
+
+    def mean_losses(self) -> dict[Transfer, float]:
+        """What affinities are before normalisation."""
+        return {t: float(D.mean()) for t, D in self.losses.items()}
+
+
+def planned(stream: Stream, training: Training, probe: Probe) -> str:
+    """What `measure` is going to do, in words, and how many examples it takes forward and back."""
+    T = len(stream)
+    held = [round(len(t.train) * (1 - probe.fraction)) for t in stream]
+    few = [min(probe.few, n) for n in held]
+    whole = sum(examples_of(n, training) for n in held) + sum(examples_of(n, training) for n in few)
+    pairs = T * (min(probe.pairs, T) * (min(probe.pairs, T) - 1) // 2)
+    said = f"{T} source networks, {T} networks from scratch, {T * T} transfers of first order"
+    if probe.how == "finetune":
+        whole += T * sum(examples_of(n, training) for n in few)
+    return f"{said}{f', {pairs} pairs' if pairs else ''}; {whole:,} examples forward and back, besides the readouts"
+
+
+def examples_of(n: int, training: Training) -> int:
+    """How many examples training on n of them passes forward and back."""
+    return n * training.epochs if training.iterations is None else training.iterations * training.batch_size
+
+
+def measure(
+    stream: Stream,
+    net: Build | nn.Module,
+    training: Training,
+    probe: Probe | None = None,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    jobs: int = 1,
+    tell: Tell = lambda line: None,
+) -> Transfers:
+    """Measures the transfers between all tasks of a stream.
+
+    Args:
+        stream, net, training: as `fit` takes them; names of tasks must differ.
+        probe: what is measured, and with how much.
+        seed: of the initial weights, which all networks share, of the few examples and of those held out.
+        folder: where each network and each target's losses are kept, so that a later call goes on from there.
+        jobs: how many processes of one thread.
+        tell: is called with a line for each thing done.
+
+    Raises:
+        DataError: two tasks of one name, or a name with ``__`` in it or that of ``self``.
+        RunError: the folder holds something else.
+    """
+    probe = probe or Probe()
+    names = [t.name for t in stream]
+    wrong = [n for i, n in enumerate(names) if n in names[:i] or "__" in n or n in (SELF, SCRATCH)]
+    if wrong:
+        raise DataError(
+            f"task name {wrong[0]!r}: transfers are written source__target, so names must differ, have no '__' in them and not "
+            f"be {SELF!r} or {SCRATCH!r}: rename the task"
+        )
+    if folder is None:
+        return _measure(stream, net, training, probe, seed, None, jobs, tell)
+    with locked(folder):
+        _same_as_before(folder, stream, net, training, probe, seed)
+        return _measure(stream, net, training, probe, seed, folder, jobs, tell)
+
+
+def _measure(
+    stream: Stream,
+    net: Build | nn.Module,
+    training: Training,
+    probe: Probe,
+    seed: int,
+    folder: Path | None,
+    jobs: int,
+    tell: Tell,
+) -> Transfers:
+    held = stream.hold_out(probe.fraction, seed)
+    few = held.few(probe.few, seed)
+    T, began, costs = len(held), time.monotonic(), Costs()
+
+    def gathered(what: str, function: Any, work: list[tuple[Any, ...]]) -> list[dict[str, Tensor]]:
+        """Calls for each task: read where they were made before, made where not."""
+        places = [None if folder is None else folder / f"{what}-{i:03d}.safetensors" for i in range(T)]
+        found: dict[int, tuple[dict[str, Tensor], dict[str, float]]] = {}
+        for i, place in enumerate(places):
+            kept = None if place is None else _load(place)
+            if kept is not None:
+                found[i] = kept
+        todo = [i for i in range(T) if i not in found]
+        if len(todo) < T:
+            tell(f"{what}: {T - len(todo)} of {T} were there already")
+        for n, (k, (tensors, spent)) in enumerate(each(function, [work[i] for i in todo], jobs), start=1):
+            i = todo[k]
+            found[i] = tensors, spent
+            place = places[i]
+            if place is not None:
+                _save(place, tensors, spent)
+            seconds = time.monotonic() - began
+            tell(f"{what} {stream[i].name}: {len(found)}/{T}, {seconds:.0f} s{_left(n, len(todo), seconds)}")
+        for _, spent in found.values():
+            costs.train_seconds += spent["train_seconds"]
+            costs.eval_seconds += spent["eval_seconds"]
+            costs.forward += int(spent["forward"])
+            costs.backward += int(spent["backward"])
+        return [found[i][0] for i in range(T)]
+
+    sources = gathered("source", _source, [(held.subset([i]), net, training, seed) for i in range(T)])
+    weights = [{k.removeprefix("net."): v for k, v in s.items() if k.startswith("net.")} for s in sources]
+    began = time.monotonic()
+    results = gathered(
+        "target",
+        _target,
+        [(few.subset([i]), i, net, training, seed, probe, weights) for i in range(T)],
+    )
+    losses: dict[Transfer, NDArray[np.float64]] = {}
+    scratch = {}
+    for task, own, result in zip(stream, sources, results):
+        losses[Transfer((SELF,), task.name)] = own["own"].double().numpy()
+        scratch[task.name] = result.pop(SCRATCH).double().numpy()
+        for key, D in result.items():
+            losses[Transfer(tuple(stream[int(i)].name for i in key.split("+")), task.name)] = D.double().numpy()
+    return Transfers(tuple(t.name for t in stream), losses, scratch, costs)
+
+
+def _left(done: int, all_: int, seconds: float) -> str:
+    return "" if done == all_ else f", about {seconds / done * (all_ - done):.0f} s left"
+
+
+# --- one source, one target ------------------------------------------------------------------------------------------------
+def _source(
+    alone: Stream, net: Build | nn.Module, training: Training, seed: int
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """A network that learns one task: its weights, and its losses on the examples held out."""
+    learner = learner_for(Method(), net, alone, training, seed)
+    learner.learn(alone[0])
+    own = _losses(learner, alone[0])
+    state = {f"net.{k}": v.detach().contiguous().clone() for k, v in learner.net.state_dict().items()}
+    return {**state, "own": own}, asdict(learner.costs)
+
+
+def _target(
+    alone: Stream,
+    index: int,
+    net: Build | nn.Module,
+    training: Training,
+    seed: int,
+    probe: Probe,
+    weights: Sequence[dict[str, Tensor]],
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The losses of all transfers to one target, by the sources' numbers."""
+    task = alone[0]
+    scratch = learner_for(Method(), net, alone, training, seed)
+    empty = copy.deepcopy(scratch.net)
+    scratch.learn(task)
+    found = {SCRATCH: _losses(scratch, task)}
+    costs = scratch.costs
+    if probe.how == "finetune":
+        for i, state in enumerate(weights):
+            empty.load_state_dict(state)
+            learner = learner_for(Method(), empty, alone, training, seed)
+            learner.learn(task)
+            found[str(i)] = _losses(learner, task)
+            costs.train_seconds += learner.costs.train_seconds
+            costs.eval_seconds += learner.costs.eval_seconds
+            costs.forward += learner.costs.forward
+            costs.backward += learner.costs.backward
+        return found, asdict(costs)
+    began = time.perf_counter()
+    place = torch.zeros(alone.outputs, dtype=torch.int64)
+    place[list(task.classes)] = torch.arange(len(task.classes))
+    y, held_y = place[task.train.labels], place[task.test.labels]
+    known: list[tuple[Tensor, Tensor]] = []
+    for state in weights:
+        empty.load_state_dict(state)
+        known.append((_features(empty, task.train), _features(empty, task.test)))
+    costs.forward += len(weights) * (len(y) + len(held_y))
+
+    def read(chosen: Sequence[int]) -> Tensor:
+        phi, held = (torch.cat([known[i][part] for i in chosen], 1) for part in (0, 1))
+        D, passes = _readout(phi, y, held, held_y, len(task.classes), probe.decay)
+        costs.forward += passes * len(y) + len(held_y)
+        costs.backward += passes * len(y)
+        return D
+
+    for i in range(len(weights)):
+        found[str(i)] = read([i])
+    if probe.pairs:
+        p = ahp(win_rates(torch.stack([found[str(i)] for i in range(len(weights))]).double().numpy()))
+        best = sorted(np.argsort(-p, kind="stable")[: probe.pairs].tolist())
+        for a, b in combinations(best, 2):
+            found[f"{a}+{b}"] = read([a, b])
+    costs.train_seconds += time.perf_counter() - began
+    return found, asdict(costs)
+
+
+@torch.no_grad()
+def _features(net: nn.Module, examples: Examples) -> Tensor:
+    net.eval()
+    return torch.cat([features(net, chunk.x) for chunk in examples.all()])
+
+
+def _readout(phi: Tensor, y: Tensor, held: Tensor, held_y: Tensor, classes: int, decay: float) -> tuple[Tensor, int]:
+    """Losses ``[n]`` of a linear readout on held-out features, and its passes over the examples. It is the minimum of a convex
+    function, mean cross-entropy + decay/2 |W|², so that no draw decides a win; features are scaled by the few examples."""
+    mean, spread = phi.mean(0), phi.std(0, correction=0)
+    scale = torch.where(spread > 1e-6, 1 / spread.clamp_min(1e-6), 0.0)  # a feature that never varies says nothing
+    phi, held = ((f - mean) * scale for f in (phi, held))
+    W = torch.zeros(classes, phi.shape[1], requires_grad=True)
+    b = torch.zeros(classes, requires_grad=True)
+    passes = 0
+    optimizer = torch.optim.LBFGS([W, b], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        nonlocal passes
+        passes += 1
+        optimizer.zero_grad()
+        loss = F.cross_entropy(phi @ W.T + b, y) + 0.5 * decay * W.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return F.cross_entropy(held @ W.T + b, held_y, reduction="none"), passes
+
+
+@torch.no_grad()
+def _losses(learner: Learner, task: Task) -> Tensor:
+    """Cross-entropy on each of the task's held-out examples, among its own classes."""
+    began = time.perf_counter()
+    learner.net.eval()
+    closed = torch.ones(learner.spec.outputs if learner.spec else 0, dtype=torch.bool)
+    closed[list(task.classes)] = False
+    found = []
+    for chunk in task.test.all():
+        scores = learner.net(chunk.x).masked_fill(closed, float("-inf"))
+        found.append(F.cross_entropy(scores, chunk.y, reduction="none"))
+    learner.costs.eval_seconds += time.perf_counter() - began
+    return torch.cat(found)
+
+
+def _share(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float((a < b).mean() + 0.5 * (a == b).mean())
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------------
+def _save(path: Path, tensors: dict[str, Tensor], spent: dict[str, float]) -> None:
+    from safetensors.torch import save
+
+    beside = path.with_name(f".{path.name}")
+    try:
+        beside.write_bytes(save(tensors, {"costs": json.dumps(spent)}))
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; what was measured before is kept: free some space and say the same again"
+        ) from error
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, float]] | None:
+    """What `_save` wrote; None where there is nothing, or it is damaged: then it is made again."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["costs"])  # noqa: SIM118 (no mapping)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _same_as_before(
+    folder: Path, stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int
+) -> None:
+    """A folder belongs to one measurement: what it was made of stands in ``measured.json``."""
+    hashed = hashlib.sha256()
+    for task in stream:
+        chunk = next(task.train.all(8))
+        for tensor in (task.train.labels, chunk.x):
+            hashed.update(tensor.contiguous().cpu().numpy().tobytes())
+    about = {
+        "stream": stream.name,
+        "tasks": [t.name for t in stream],
+        "examples": hashed.hexdigest(),
+        "net": str(net),
+        "training": asdict(training),
+        # pairs build on what was measured without them
+        "probe": asdict(replace(probe, pairs=0)),
+        "seed": seed,
+    }
+    path = folder / "measured.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = [k for k in about if before.get(k) != about[k]]
+        if other:
+            raise RunError(
+                f"{folder} holds transfers measured with another {other[0]}: choose another folder, or remove this one"
+            )
+        if before.get("pairs") != probe.pairs:
+            for kept in folder.glob("target-*.safetensors"):
+                kept.unlink()
+    elif any(folder.glob("*.safetensors")):
+        raise RunError(f"{folder} holds transfers, but no measured.json that says of what: choose another folder")
+    write_atomically(path, json.dumps({**about, "pairs": probe.pairs}, indent=1))

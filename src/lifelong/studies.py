@@ -1,0 +1,300 @@
+"""What the commands ``order``, ``affinity`` and ``taxonomy`` do: measure or read, print, and write a folder with a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .affinity import Probe, examples_of, measure, planned
+from .checkpoint import write_atomically
+from .config import Config
+from .curriculum import Goal, Study, from_transfers, orders, recommend, study
+from .errors import MethodError, RunError
+from .matrix import Interval
+from .method import Costs
+from .report import curricula, figures
+from .report.page import Picture, Section, data_of, page
+from .taxonomy import Affinities, Taxonomy, Transfer, greedy, read_affinities, solve
+
+__all__ = ["affinity", "order", "taxonomy"]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# --- order --------------------------------------------------------------------------------------------------------------------
+def order(config: Config, count: int, folder: Path, jobs: int) -> None:
+    """Runs a stream in `count` orders and shows what the order does."""
+    if len(config.methods) != 1:
+        raise MethodError(f"methods {', '.join(config.methods)}: expected one; compare methods with lifelong run")
+    if config.order is not None:
+        raise MethodError("order says which orders to run by --orders, not --order")
+    stream = config.build_stream(config.seeds[0])
+    method, net, training = config.build_method(config.methods[0]), config.build_net(), config.build_training()
+    method.check(stream.scenario)
+    listed = orders(len(stream), count, config.seeds[0])
+    _say(
+        f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}"
+    )
+    _say(f"method   {method}\nnet      {net}\ntraining {training}\nout      {folder}")
+    whole = "all there are" if len(listed) == math.factorial(len(stream)) else "drawn"
+    examples = len(listed) * len(config.seeds) * sum(examples_of(len(t.train), training) for t in stream)
+    _say(
+        f"cost     {len(listed)} orders ({whole}) × {len(config.seeds)} seed(s) = {len(listed) * len(config.seeds)} runs, "
+        f"about {examples:,} examples forward and back"
+    )
+    found = study(stream, listed, method, net, training, seeds=config.seeds, folder=folder, jobs=jobs, tell=_say)
+    write_atomically(folder / "config.yaml", config.to_yaml())
+    write_atomically(folder / "orders.json", json.dumps(_order_json(found), indent=1))
+    drawn = curricula.effect(
+        {m.upper(): found.values(m).mean(1).tolist() for m in ("acc", "bwt", "fwt")}, found.wants()
+    )
+    (folder / "order.png").write_bytes(figures.png(drawn))
+    answer = _order_answer(found)
+    heads, by_order, by_task = _order_tables(found)
+    picture = Picture(
+        data_of(figures.svg(drawn).encode(), "image/svg+xml"),
+        answer,
+        "A point an order (mean over seeds); a line: 95% interval of a slope over orders.",
+    )
+    tables = [
+        {
+            "lead": "task",
+            "caption": "Points of accuracy for each place that a task comes later, ± 95% interval over n orders.",
+            "heads": [("all tasks (ACC)", ""), ("the task itself", ""), ("so it wants to come", "")],
+            "rows": by_task,
+        },
+        {
+            "lead": "order",
+            "caption": "Orders from the best to the worst, mean ± 95% interval over n seeds.",
+            "heads": [(h, "") for h in heads],
+            "rows": by_order,
+        },
+    ]
+    text = page(
+        title=f"The order of {stream.name}",
+        answer=answer,
+        subtitle=f"{stream.name} · {stream.scenario} scenario · {len(stream)} tasks · {method.name}",
+        story=[],
+        sections=[
+            Section("effect", "What order does", pictures=[picture]),
+            Section("tables", "By task and by order", kind="table", data=tables),
+        ],
+    )
+    write_atomically(folder / "order.html", text)
+    print(answer + "\n")
+    print(_aligned(["task", "all tasks (ACC)", "the task itself", "wants to come"], [[n, *c] for n, c, _ in by_task]))
+    show = by_order if len(by_order) <= 10 else [*by_order[:5], *by_order[-5:]]
+    print("\n" + _aligned(["order, best first", *heads], [[n, *c] for n, c, _ in show]))
+    _say(str(folder / "order.html"))
+
+
+def _order_json(found: Study) -> dict[str, Any]:
+    def plain(v: Interval) -> dict[str, Any]:
+        return {k: None if isinstance(x, float) and math.isnan(x) else x for k, x in v._asdict().items()}
+
+    return {
+        "tasks": list(found.tasks),
+        "seeds": list(found.seeds),
+        "orders": [
+            {"order": [found.tasks[i] for i in o]} | {m: plain(found.by_order(m)[k]) for m in ("acc", "bwt", "fwt")}
+            for k, o in enumerate(found.orders)
+        ],
+        "over_orders": {m: plain(found.over_orders(m)) for m in ("acc", "bwt", "fwt")},
+        "slope_of_acc": {n: plain(v) for n, v in found.wants().items()},
+        "slope_of_own": {n: plain(v) for n, v in found.own().items()},
+    }
+
+
+def _order_answer(found: Study) -> str:
+    acc, (between, within) = found.over_orders("acc"), found.spread("acc")
+    ranked, by = found.ranked(), found.by_order("acc")
+    if len(found.orders) == 1:
+        return f"There is one order; its accuracy is {_pm(by[0])}."
+    said = (
+        f"Over {len(found.orders)} orders the accuracy is {_pm(acc)}, from {by[ranked[-1]].mean:.3f} "
+        f"({', '.join(found.tasks[i] for i in found.orders[ranked[-1]])}) to {by[ranked[0]].mean:.3f} "
+        f"({', '.join(found.tasks[i] for i in found.orders[ranked[0]])}). Orders differ by a standard deviation of {between:.3f}"
+    )
+    return said + (
+        f", seeds of one order by {within:.3f}."
+        if not math.isnan(within)
+        else "; with one seed, part of that is chance."
+    )
+
+
+def _order_tables(found: Study) -> tuple[list[str], list[Any], list[Any]]:
+    by = {m: found.by_order(m) for m in ("acc", "bwt", "fwt")}
+    by_order = [
+        (", ".join(found.tasks[i] for i in found.orders[o]), [_pm(by[m][o]) for m in by], len(found.seeds))
+        for o in found.ranked()
+    ]
+    own = found.own()
+    by_task = []
+    for name, slope in found.wants().items():
+        word = "undecided" if not abs(slope.mean) > slope.half else "late" if slope.mean > 0 else "early"
+        by_task.append((name, [_points(slope), _points(own[name]), word], slope.n))
+    return ["ACC", "BWT", "FWT"], by_order, by_task
+
+
+# --- affinity -----------------------------------------------------------------------------------------------------------------
+def affinity(config: Config, probe: Probe, folder: Path, jobs: int) -> None:
+    """Measures the transfers between a stream's tasks, and draws them before and after normalisation."""
+    seed = config.seeds[0]
+    stream, net, training = config.build_stream(seed), config.build_net(), config.build_training()
+    _say(
+        f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}"
+    )
+    _say(f"net      {net}\ntraining {training}\nprobe    {probe}\nout      {folder}")
+    _say(f"cost     {planned(stream, training, probe)}")
+    found = measure(stream, net, training, probe, seed=seed, folder=folder, jobs=jobs, tell=_say)
+    table, losses, names = found.affinities, found.mean_losses(), list(found.tasks)
+    write_atomically(folder / "config.yaml", config.to_yaml())
+    tree = table.to_json() | {"mean_losses": {t.key: v for t, v in losses.items()}, "costs": asdict(found.costs)}
+    write_atomically(folder / "affinities.json", json.dumps(tree, indent=1))
+    chosen = from_transfers(found)
+    write_atomically(folder / "order.json", chosen.to_json(stream, "learned"))
+
+    def square(values: Any) -> Any:
+        return np.array([[values[Transfer((s,), t)] for t in names] for s in names])
+
+    panels = {"before: mean loss": square(losses), "after: affinity": square(table.p)}
+    rates = {"gain": square(table.gain), "quality": square(table.quality)}
+    drawn = [curricula.maps(panels, names, names), curricula.maps(rates, names, names)]
+    (folder / "affinity.png").write_bytes(figures.png(drawn[0]))
+    best = {}
+    for t in names:
+        others = [x for x in table.p if x.target == t and t not in x.needs]
+        best[t] = max(others, key=lambda x: table.p[x]) if others else None
+    rows = [
+        [
+            t,
+            "none" if x is None else "+".join(x.sources),
+            *(["–"] * 3 if x is None else [f"{v[x]:.3f}" for v in (table.p, table.gain, table.quality)]),
+        ]
+        for t, x in best.items()
+    ]
+    head = ["target", "helped most by", "affinity", "gain", "quality"]
+    order_said = f"Recommended order: {', '.join(names[i] for i in chosen.order)}."
+    pictures = [
+        Picture(data_of(figures.svg(d).encode(), "image/svg+xml"), said, said)
+        for d, said in zip(
+            drawn,
+            (
+                "Mean loss of each transfer on held-out training examples, and its affinity: columns compare only after normalisation.",
+                "Gain: share of examples on which a transfer beats a network trained from scratch on as few examples; quality: on which it "
+                "beats the task's own network, trained on all.",
+            ),
+        )
+    ]
+    text = page(
+        title=f"Which task of {stream.name} helps which",
+        answer=order_said,
+        subtitle=f"{stream.name} · {stream.scenario} scenario · {len(names)} tasks · {probe.few} examples a transfer · {probe.how}",
+        story=[],
+        sections=[
+            Section("maps", "Transfers", pictures=pictures),
+            Section(
+                "best",
+                "What helps most",
+                kind="table",
+                data=[
+                    {
+                        "lead": "target",
+                        "caption": "The transfer of the greatest affinity from other tasks; n held-out examples.",
+                        "heads": [(h, "") for h in head[1:]],
+                        "rows": [(r[0], r[1:], len(found.scratch[r[0]])) for r in rows],
+                    }
+                ],
+            ),
+        ],
+    )
+    write_atomically(folder / "affinity.html", text)
+    print(_aligned(head, rows))
+    print(f"\n{order_said}")
+    _say(f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'}")
+
+
+# --- taxonomy -----------------------------------------------------------------------------------------------------------------
+def taxonomy(where: Path, budgets: Sequence[float], order_: int | None, goal: Goal, out: Path | None) -> None:
+    """Solves the taxonomy of measured or given affinities for some budgets, and recommends an order."""
+    folder = where if where.is_dir() else None
+    if folder is not None and not (folder / "affinities.json").exists():
+        raise RunError(f"{folder} has no affinities.json: lifelong affinity --out {folder} measures them")
+    path = where if folder is None else folder / "affinities.json"
+    table = read_affinities(path)
+    targets = list(dict.fromkeys(t.target for t in table.p))
+    found: dict[str, Taxonomy] = {}
+    rows = []
+    for budget in budgets:
+        solved = solve(table.p, budget, order=order_)
+        quick = greedy(table.p, budget, order=order_)
+        found[f"budget {budget:g}"] = solved
+        rows.append(
+            [
+                f"{budget:g}",
+                f"{solved.objective:.4f}",
+                f"{solved.bound:.4f}",
+                "–" if quick is None else f"{quick.objective:.4f}",
+                _share(solved, table, "gain"),
+                _share(solved, table, "quality"),
+                ", ".join(solved.sources),
+            ]
+        )
+    print(_aligned(["budget", "objective", "bound", "greedy", "gain", "quality", "supervised"], rows))
+    last = list(found.values())[-1]
+    print(f"\nbudget {budgets[-1]:g}:")
+    for t in last.transfers:
+        print(f"  {t.target} <- {' + '.join(t.sources)}" + (" (its own labels)" if t.needs == (t.target,) else ""))
+    chosen = recommend(table, last, targets, goal)
+    print(f"\nRecommended order: {', '.join(targets[i] for i in chosen)}")
+    place = out or folder
+    if place is None:
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "taxonomy.png").write_bytes(figures.png(curricula.graphs(dict(list(found.items())[:4]))))
+    costs = {} if folder is None else json.loads(path.read_text(encoding="utf-8")).get("costs", {})
+    tree = {
+        "rule": "learned",
+        "order": [targets[i] for i in chosen],
+        "costs": asdict(Costs(**costs)),
+        "why": {
+            "goal": goal,
+            "budget": budgets[-1],
+            "sources": list(last.sources),
+            "transfers": [t.key for t in last.transfers],
+        },
+    }
+    write_atomically(place / "order.json", json.dumps(tree, indent=1))
+    _say(f"{place / 'taxonomy.png'}, {place / 'order.json'}")
+
+
+def _share(solved: Taxonomy, table: Affinities, what: str) -> str:
+    mean = solved.mean(getattr(table, what))
+    return "–" if math.isnan(mean) else f"{mean:.3f}"
+
+
+# --- text ---------------------------------------------------------------------------------------------------------------------
+def _pm(value: Interval) -> str:
+    if math.isnan(value.mean):
+        return "undefined"
+    return f"{value.mean:.3f}" + ("" if math.isnan(value.half) else f"±{value.half:.3f}")
+
+
+def _points(value: Interval) -> str:
+    if math.isnan(value.mean):
+        return "undefined"
+    return f"{100 * value.mean:+.2f}" + ("" if math.isnan(value.half) else f"±{100 * value.half:.2f}")
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in (head, *rows))
