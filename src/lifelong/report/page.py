@@ -283,7 +283,7 @@ def _drawn(directory: Path, results: Results) -> list[Picture]:
         rows["real"] = list(kept(directory, method).values())[-1][1]
         figure = figures.images({label: x.numpy() for label, x in rows.items()})
         alt = f"Images drawn by {method} after each of {len(rows) - 1} tasks, and real ones."
-        pictures.append(Picture(_data(figures.png(figure), "image/png"), alt, method))
+        pictures.append(Picture(data_of(figures.png(figure), "image/png"), alt, method))
     return pictures
 
 
