@@ -222,6 +222,19 @@ def gem(r: dict[str, Any]) -> str:
     )
 
 
+def gem_angles(r: dict[str, Any]) -> str:
+    rows = [[pair, f"{angle:.1f}°"] for pair, angle in r["degrees"].items()]
+    return (
+        "### The projection, from real gradients\n\n"
+        "![g, g₁, g₂ and the projected gradient](gem-angles.png)\n\n"
+        f"{r['source']}, rotated, the third of three tasks, step {r['step']}: the one at which the new gradient g is most against both "
+        "past tasks' gradients g₁ and g₂; margin 0. Drawn in the space of three dimensions that they span, each at length 1:\n\n"
+        + table(["between", "angle"], rows)
+        + "\n"
+        + measured(r, "python benchmarks/gem_angles.py")
+    )
+
+
 def overhead(r: dict[str, Any]) -> str:
     rows = [
         [key, f"{v['ratio_median']:.3f}", f"{v['ratio_min']:.3f} to {v['ratio_max']:.3f}", str(len(v["ours"]))]
@@ -444,6 +457,7 @@ PAGES = {
             "ewc_figure": ewc_figure,
             "tradeoff": tradeoff,
             "gem": gem,
+            "gem_angles": gem_angles,
             "transfer": transfer,
             "taxonomy": taxonomy,
             "curriculum": curriculum,
