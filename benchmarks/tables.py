@@ -235,6 +235,41 @@ def gem_angles(r: dict[str, Any]) -> str:
     )
 
 
+def cifar(r: dict[str, Any]) -> str:
+    keys = ("acc", "forgetting", "learning_accuracy")
+    rows = [[n, f"{c['lr']:g}", *[percent(c[k]) for k in keys]] for n, c in r["table"].items()]
+    return (
+        "## Split CIFAR-100 in one pass\n\n"
+        f"20 tasks of 5 classes, the task known, ResNet-18 with 20 filters, one pass over {r['examples']} images a task, batch 10, 65 memories a "
+        f"task, A-GEM's reference from {r['memory_batch']} of them a step; {r['seeds']} seeds, mean ± 95% interval, percent. The papers take "
+        "2,500 images and 1,300 memories, so there is no verdict.\n\n"
+        + table(["method", "learning rate", "ACC", "forgetting", "learning accuracy"], rows)
+        + "\n"
+        + measured(r, "python benchmarks/cifar.py")
+    )
+
+
+def new_classes(r: dict[str, Any]) -> str:
+    steps = [[n, percent(c["average"]), percent(c["end"])] for n, c in r["found"]["steps"].items()]
+    pages = (
+        "## New classes on frozen features\n\n"
+        "CIFAR-100 seen by EfficientNet-Lite0 (ImageNet, frozen, 64 pixels), 250 training and 50 test images a class; "
+        f"`{r['net']}`, `{r['training']}`, {r['slots']} exemplars where a method keeps any, {r['seeds']} class orders, mean ± 95% "
+        "interval, percent. No published table has these features, so there is no verdict.\n\n### Steps of ten classes\n\n"
+        + table(["method", "mean over the steps", "at the end"], steps)
+    )
+    if "one_by_one" in r["found"]:
+        rows = [
+            [n, *[f"{c[k]['mean']:.3f} ± {c[k]['half']:.3f}" for k in ("base", "new", "all")], percent(c["end"])]
+            for n, c in r["found"]["one_by_one"].items()
+        ]
+        pages += (
+            "\n### Fifty classes, then one at a time\n\nFearNet's measures, against joint training on all classes. Its constants are "
+            "ours.\n\n" + table(["method", "Ω base", "Ω new", "Ω all", "accuracy at the end"], rows)
+        )
+    return pages + "\n" + measured(r, "python benchmarks/new_classes.py")
+
+
 def overhead(r: dict[str, Any]) -> str:
     rows = [
         [key, f"{v['ratio_median']:.3f}", f"{v['ratio_min']:.3f} to {v['ratio_max']:.3f}", str(len(v["ours"]))]
@@ -456,6 +491,8 @@ PAGES = {
             "permuted": permuted,
             "ewc_figure": ewc_figure,
             "tradeoff": tradeoff,
+            "cifar": cifar,
+            "new_classes": new_classes,
             "gem": gem,
             "gem_angles": gem_angles,
             "transfer": transfer,

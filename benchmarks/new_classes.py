@@ -1,0 +1,148 @@
+"""New classes on frozen features: CIFAR-100 in steps of ten classes, and half of it followed by one class at a time.
+
+Images are seen once by EfficientNet-Lite0 (ImageNet, frozen, at 64 pixels; the extra ``vision``): 250 training and 50 test images a class.
+What learns is an MLP on the 1,280 features. Our own reference: iCaRL's numbers are of a network trained on the images.
+
+Steps of ten: accuracy averaged over the steps, on all classes so far (as in iCaRL's table 1), and at the end; iCaRL, its paper's hybrids
+in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean and neighbour, joint training.
+
+One at a time: FearNet's measures Ω (50 classes first, then 50 sessions of one). FearNet's constants are ours, so nothing is held against
+its table.
+
+    LIFELONG_DATA=... python benchmarks/new_classes.py [--seeds 3] [--jobs 2] [--keep FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from environment import save
+from lifelong import (
+    MLP,
+    FearNet,
+    Finetune,
+    GenerativeReplay,
+    ICaRL,
+    Joint,
+    JointOnce,
+    LwF,
+    Method,
+    NearestMean,
+    NearestNeighbour,
+    Stream,
+    Task,
+    Tensors,
+    Training,
+    efficientnet_lite0,
+    featured,
+    fit,
+    interval,
+    split,
+)
+
+NET = MLP((256, 64))
+TRAINING = Training(optimizer="adam", lr=0.001, batch_size=64, epochs=10)
+SLOTS = 2000
+STEPS: dict[str, Method] = {
+    "iCaRL": ICaRL(SLOTS),
+    "hybrid 1": ICaRL(SLOTS, classifier="network"),
+    "hybrid 2": ICaRL(SLOTS, distil=False),
+    "hybrid 3": ICaRL(SLOTS, classifier="network", distil=False),
+    "LwF.MC": ICaRL(0, classifier="network"),
+    "fine-tuning": Finetune(),
+    "LwF": LwF(),
+    "generative replay": GenerativeReplay(hidden=(400,), code=50),
+    "nearest mean": NearestMean(),
+    "nearest neighbour": NearestNeighbour(),
+    "joint": Joint(),
+}
+ONE_BY_ONE: dict[str, Method] = {
+    "FearNet": FearNet(),
+    "iCaRL": ICaRL(SLOTS),
+    "nearest mean": NearestMean(),
+    "nearest neighbour": NearestNeighbour(),
+    "fine-tuning": Finetune(),
+}
+
+
+def classes(keep: Path, seed: int) -> Stream:
+    """CIFAR-100 in tasks of ten, classes in an order of the seed."""
+    stream = split("cifar100", tasks=100, examples=250, test_examples=50)
+    stream = featured(stream, efficientnet_lite0(64), keep, watch=_tell)
+    order = np.random.default_rng(seed).permutation(100).tolist()
+    return stream.reorder(order)
+
+
+def _tell(done: int, total: int) -> None:
+    if done // 2000 != (done - 256) // 2000 or done == total:
+        print(f"features: {done}/{total}", file=sys.stderr, flush=True)
+
+
+def merged(stream: Stream, sizes: list[int]) -> Stream:
+    """The tasks of `stream` joined, as many as `sizes` says at a time."""
+    tasks, start = [], 0
+    for n in sizes:
+        parts = stream.tasks[start : start + n]
+        start += n
+
+        def together(which: str, parts: tuple[Task, ...] = parts) -> Tensors:
+            found = [getattr(p, which) for p in parts]
+            return Tensors(torch.cat([f.x for f in found]), torch.cat([f.labels for f in found]))
+
+        every = tuple(sorted(c for p in parts for c in p.classes))
+        tasks.append(Task(f"{n} classes to {start}", together("train"), together("test"), every))
+    return replace(stream, tasks=tuple(tasks))
+
+
+def steps(method: Method, keep: Path, seed: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    R = fit(method, NET, merged(classes(keep, seed), [10] * 10), seeds=[seed], training=TRAINING).matrix(seed=seed).R
+    return {"average": float(np.mean([R[i, :i].mean() for i in range(1, 11)])), "end": float(R[-1].mean())}
+
+
+def one_by_one(method: Method, keep: Path, seed: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    sizes = [50] + [1] * 50
+    stream = merged(classes(keep, seed), sizes)
+    ideal = fit(JointOnce(), NET, stream, seeds=[seed], training=TRAINING).matrix(seed=seed)
+    best = float(np.average(ideal.R[-1], weights=sizes))
+    R = fit(method, NET, stream, seeds=[seed], training=TRAINING).matrix(seed=seed)
+    base, new, every = R.omega(best, sizes)
+    return {"base": base, "new": new, "all": every, "end": float(np.average(R.R[-1], weights=sizes)), "ideal": best}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--keep", type=Path, default=Path("features"), help="where features are kept")
+    said = parser.parse_args()
+    classes(said.keep, 0)  # once, before the processes share it
+    found: dict[str, dict[str, dict[str, object]]] = {}
+    work: list[tuple[str, Callable[..., dict[str, float]], dict[str, Method]]] = [
+        ("steps", steps, STEPS),
+        ("one_by_one", one_by_one, ONE_BY_ONE),
+    ]
+    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
+        for part, job, methods in work:
+            asked = {n: list(pool.map(partial(job, m, said.keep), range(said.seeds))) for n, m in methods.items()}
+            found[part] = {
+                n: {k: interval([c[k] for c in cells])._asdict() for k in cells[0]} for n, cells in asked.items()
+            }
+            for n, cells in asked.items():
+                print(part, n, {k: str(interval([c[k] for c in cells])) for k in cells[0]}, file=sys.stderr, flush=True)
+            save("new_classes", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, found=found)
+
+
+if __name__ == "__main__":
+    main()
