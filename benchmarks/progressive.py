@@ -126,13 +126,13 @@ def picture(points: dict[str, tuple[float, float, float]]) -> bytes:
         ax = figure.subplots()
         for name, (parameters, acc, half) in points.items():
             colour = style[name][0]
-            ax.errorbar(parameters, acc, np.nan_to_num(half), fmt="o", color=colour, ms=6, elinewidth=1.4)
-            ax.annotate(name, (parameters, acc), (6, 4), textcoords="offset points", color=colour)
+            ax.errorbar(parameters, acc, np.nan_to_num(half), fmt="o", color=colour, ms=6, elinewidth=1.4, label=name)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         ax.set(xlabel="parameters at the end, of one network's", ylabel="average accuracy", xlim=(0.8, None))
-        ax.margins(x=0.3, y=0.12)
+        ax.margins(x=0.1, y=0.12)
         ax.grid(axis="y")
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figures.png(figure)
 
 
@@ -189,7 +189,6 @@ def main() -> None:
     run("independent", Independent())
     wide = width(int(rows["progressive"][0][2]), stream(0).outputs)
     run("one wide network", Finetune(), MLP((wide, wide)))
-    run("wide with ewc", ewc, MLP((wide, wide)))
     one = rows["finetune"][0][2]
     acc = {n: [a for a, _, _ in r] for n, r in rows.items()}
     table = {
