@@ -56,7 +56,8 @@ def learnt(learner: Learner, stream: Stream) -> Learner:
     return learner
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - HOLDS_WHAT_IS_TO_COME))
+# `grow` widens as well, which Foreseen cannot
+@pytest.mark.parametrize("name", sorted(set(NAMES) - HOLDS_WHAT_IS_TO_COME - {"grow"}))
 def test_growing_equals_outputs_that_were_there_from_the_start(name: str) -> None:
     method, stream = METHODS[name].load()(), toy_stream("class")
     whole = toy_net(stream.outputs)
