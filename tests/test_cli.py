@@ -60,6 +60,7 @@ def test_a_run_directory_holds_what_the_contract_says(tmp_path: Path, capsys: py
         "learning_accuracy",
         "worst_case",
         "parameters",
+        "parameter_ratio",
         "memory_bytes",
         "train_seconds",
     ]

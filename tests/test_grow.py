@@ -110,6 +110,8 @@ def test_a_network_that_grows_by_itself_is_asked_by_name() -> None:
     learner = Learner(Own(), Grow(threshold=1.0, layers=("inner.2",)), LITTLE, scenario="domain")
     learner.learn(stream[0])
     assert learner.net.grown.size == 32
+    with pytest.raises(MethodError, match="say which of its layers"):
+        Learner(Own(), Grow(threshold=1.0), LITTLE, scenario="domain").learn(stream[0])
 
 
 def test_what_cannot_grow_is_said_before_the_first_step() -> None:

@@ -50,11 +50,8 @@ GROWING = [
     ),
 ]
 MOMENTS_OF_GROWTH = {  # the digits' first task ends below an accuracy of 1, and so does the second: both grow
-    "after a task, before it is known to be too much": ("lifelong.learner", "Learner._expand", 1),
-    "between two growths of one expansion's layers": ("lifelong.growth", "carry_moments", 1),
     "between an expansion and its retraining": ("lifelong.learner", "Learner._train", 2),
     "within its retraining": ("lifelong.learner", "Learner._chunk", 2),
-    "between a second expansion and its retraining": ("lifelong.learner", "Learner._train", 4),
 }
 DRIVER = """
 import importlib, os, signal, sys

@@ -105,7 +105,7 @@ def test_convolutions_with_batch_norm_rest_as_well() -> None:
 
 def test_a_later_column_reads_the_earlier_ones() -> None:
     stream = toy_stream("task")
-    learner = toy_learner(Progressive(alpha=1.0), stream, HARD)
+    learner = toy_learner(Progressive(), stream, HARD)
     for task in stream:
         learner.learn(task)
     before = learner.scores(stream[2].test.x, stream[2])

@@ -20,6 +20,7 @@ import torch
 from lifelong.errors import RunError
 from lifelong.matrix import RMatrix, interval
 from lifelong.report import Results, as_text, compare, merge, read, write
+from lifelong.report.figures import efficiency
 from lifelong.report.page import answer
 from lifelong.report.results import HEADER
 from lifelong.report.table import amount
@@ -456,3 +457,28 @@ def test_results_can_be_made_by_hand() -> None:
     results = Results("x", "s", "task", ("a",), {"m": (0,)}, {("m", 0): RMatrix(np.array([[0.5], [1.0]]))}, {})
     assert results.T == 1
     assert results.summary("m", "acc") == [1.0]
+
+
+def test_accuracy_for_parameters(tmp_path: Path, run: Path) -> None:
+    """What grew is said, in multiples of the network that the run began with; what did not is no news."""
+    assert read(run).sizes == {}
+    folder = lay_out(tmp_path / "grown")
+    text = (folder / "results.csv").read_text()
+    for method, counts in {"finetune": (100, 100, 100), "ewc": (100, 150, 250), "joint": (100, 100, 100)}.items():
+        for seed in (0, 1, 2):
+            text = text.replace(
+                f"digits,domain,{method},{seed},3,,parameters,1234",
+                f"digits,domain,{method},{seed},3,,parameters,{counts[2]}",
+            )
+            text += f"digits,domain,{method},{seed},0,,parameters,100,,\n"
+            text += "".join(f"digits,domain,{method},{seed},{t},,parameters,{counts[t - 1]},,\n" for t in (1, 2))
+    (folder / "results.csv").write_text(text)
+    results = read(folder)
+    assert results.sizes == {"finetune": 1.0, "ewc": 2.5, "joint": 1.0}
+    assert "parameters at the end, of those of one network: finetune 1.00, ewc 2.50, joint 1.00" in as_text(results)
+    figure = efficiency(results)
+    [ax] = figure.axes
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == 3]
+    assert lines[1].get_xdata().tolist() == [1.0, 1.5, 2.5]
+    page = write(folder)
+    assert "Accuracy for parameters" in Page(page).text

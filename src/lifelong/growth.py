@@ -12,8 +12,8 @@ together, so that Σ_j U_j ∂L/∂U_j = θ ∂L/∂θ falls into n equal parts:
     the loss that it took off      Σ g Δθ, in n equal parts
     an importance A                A / (n s²), so that  Σ_j ½ A' (U_j − s m)² = ½ A (θ − m)²  where the copies move together
 
-The last is what a guard needs: where a weight is divided by r its importance grows by the square, r², and n copies share it. It is
-not the Fisher of the grown network, whose n weights are not independent of each other: for a force that all n feel it counts n times.
+The last is what a guard needs: where a weight is divided by r its importance grows by the square, r², and n copies share it. It is n
+times the grown network's own diagonal Fisher, which leaves out that the n copies move together.
 """
 
 from __future__ import annotations

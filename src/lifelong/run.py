@@ -154,6 +154,7 @@ class Run:
         return {
             **found,
             "parameters": float(record.parameters[-1]),
+            "parameter_ratio": record.parameters[-1] / max(1, record.parameters[0]),
             "memory_bytes": float(record.memory_bytes[-1]),
             "train_seconds": float(sum(record.train_seconds)),
             "eval_seconds": float(np.nansum(record.seconds)),

@@ -41,7 +41,7 @@ class Grow(Method):
         threshold: the accuracy on the task's training examples, 0 to 1, below which the network grows; 0: it never does.
         times: how often it may grow, over all tasks.
         factor: units of a layer after a growth, per unit before.
-        layers: the layers to widen, by name; none: all that lead to other layers.
+        layers: the layers to widen, by name; none: all that lead to other layers (where the network has no `grow` of its own).
         noise: on what leads to the copies, in units of the root mean square of the layer's weights, so that copies part.
     """
 
@@ -93,7 +93,11 @@ class Grow(Method):
         return state if mapping.scale is None else replace(state, operations=state.operations + 1)
 
     def _layers(self, edge: Edge) -> tuple[str, ...]:
-        if hasattr(edge.net, "grow") and self.layers:
+        if hasattr(edge.net, "grow"):
+            if not self.layers:
+                raise MethodError(
+                    f"grow: {type(edge.net).__name__} grows by a method of its own: say which of its layers it can widen (layers)"
+                )
             return self.layers
         can = widenable(edge.net)
         if not set(self.layers) <= set(can) or not can:

@@ -4,6 +4,9 @@ tasks, and the report counts all of them.
 
 At test time a task is answered by its column, so the task must be known. Where a task has none yet the newest column answers, which never
 learnt it: that is what forward transfer then measures, as with one network.
+
+The paper begins α small. Here it begins uniform in 0 to 1: with a tenth of that, on rotated digits, a column of a few hundred steps of SGD read
+a trained column no more than a random one, on held-out training images.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Progressive(Method):
         alpha: the learnt scale of each earlier column's features starts uniform in 0 to this.
     """
 
-    alpha: float = 0.1
+    alpha: float = 1.0
 
     name: ClassVar[str] = "progressive"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)

@@ -64,7 +64,7 @@ class Columns(nn.Module):
         MethodError: `net` is something else.
     """
 
-    def __init__(self, net: nn.Module, alpha: float = 0.1) -> None:
+    def __init__(self, net: nn.Module, alpha: float = 1.0) -> None:
         super().__init__()
         layers = layers_of(net, "progressive")
         if any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in layers):

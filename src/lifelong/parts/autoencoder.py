@@ -10,6 +10,7 @@ perfect, so that errors can be compared by their ratio.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -79,9 +80,8 @@ def fitted(
     d = int(torch.tensor(examples.shape).prod())
 
     def uniform(*shape: int, inputs: int) -> Tensor:
-        values = torch.rand(shape, generator=draws, device=draws.device) * 2 - 1
-        leaf: Tensor = (values * inputs**-0.5).to(like)
-        return leaf.requires_grad_(True)
+        values: Tensor = torch.rand(shape, generator=draws, device=draws.device) * 2 - 1
+        return (values / math.sqrt(inputs)).to(like).requires_grad_(True)
 
     with torch.enable_grad():
         gate = Autoencoder(

@@ -24,7 +24,20 @@ from ..matrix import Interval, RMatrix, interval
 from .results import REFERENCES, Results
 from .table import amount
 
-__all__ = ["bars", "colours", "compare", "costs", "curves", "drawing", "heat", "images", "new", "png", "svg"]
+__all__ = [
+    "bars",
+    "colours",
+    "compare",
+    "costs",
+    "curves",
+    "drawing",
+    "efficiency",
+    "heat",
+    "images",
+    "new",
+    "png",
+    "svg",
+]
 
 # Text and lines; `svg` makes them follow the reader's light or dark scheme.
 INK, SOFT, GRID, PAPER = "#1b1b1b", "#6e6e6e", "#dadada", "#fefefe"
@@ -275,6 +288,35 @@ def costs(results: Results) -> Figure:
             ax.tick_params(length=0)
             ax.spines[["bottom"]].set_visible(False)
         ax.invert_yaxis()
+    return figure
+
+
+def efficiency(results: Results) -> Figure:
+    """Mean accuracy over the tasks seen against parameters, as multiples of the network that the run began with: a line a method,
+    from its first task to its last."""
+    style, T = colours(results.methods), results.T
+    with drawing():
+        figure = new(6.4, 3.6)
+        ax = figure.subplots()
+        widest = 1.0
+        for method in results.methods:
+            counts = [results.values.get((method, s, "parameters"), {}) for s in results.seeds[method]]
+            ratio = np.array([[c.get(t, np.nan) / c.get(0, np.nan) for t in range(1, T + 1)] for c in counts])
+            stack = results.stack(method)
+            seen = np.stack([stack[:, i, :i].mean(axis=1) for i in range(1, T + 1)], axis=1)
+            x, y, colour = ratio.mean(0), seen.mean(0), style[method][0]
+            if math.isnan(x[-1]) or math.isnan(y[-1]):
+                continue
+            ax.plot(x, y, color=colour, lw=1, alpha=0.6)
+            halves = [np.nan_to_num(interval(column).half) for column in (ratio[:, -1], seen[:, -1])]
+            ax.errorbar(x[-1], y[-1], halves[1], halves[0], fmt="o", color=colour, ms=6, elinewidth=1.4)
+            ax.annotate(method, (x[-1], y[-1]), (6, 4), textcoords="offset points", color=_readable(colour))
+            widest = max(widest, float(np.nanmax(x)))
+        ax.set(xlabel="parameters, of one network's", ylabel="accuracy", xlim=(0.8, widest * 1.6))
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        ax.margins(y=0.15)
+        ax.grid(axis="y")
     return figure
 
 

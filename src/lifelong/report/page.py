@@ -199,11 +199,12 @@ def _body(results: Results, draw: Callable[[str], Picture]) -> list[Section]:
         Section("curves", "Over the stream", pictures=[draw("curves")]),
         Section("bars", "Just learnt, and at the end", pictures=[draw("bars")]),
         Section("costs", "Costs", pictures=[draw("costs")], kind="costs", data=_costs(results)),
+        *([Section("efficiency", "Accuracy for parameters", pictures=[draw("efficiency")])] if results.sizes else []),
     ]
 
 
 def _drawings(results: Results) -> Callable[[str], Picture]:
-    """Draws a picture by its name: ``heat:METHOD``, curves, bars, costs, compare, surfaces."""
+    """Draws a picture by its name: ``heat:METHOD``, curves, bars, costs, compare, efficiency, surfaces."""
     from . import figures
     from . import surfaces as two_weights
 
@@ -251,6 +252,14 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             )
             caption = "Means over seeds; lines are 95% intervals."
             return picture(figures.costs(results), alt, caption)
+        if kind == "efficiency":
+            sizes = "; ".join(f"{m} {v:.2f}" for m, v in results.sizes.items())
+            caption = (
+                "Mean accuracy over the tasks seen against parameters, in those of the network that the run began with: from the "
+                "first task (thin) to the last (point, with 95% intervals over seeds)."
+            )
+            alt = f"Parameters at the end, of one network's: {sizes}. ACC: {said('acc')}."
+            return picture(figures.efficiency(results), alt, caption)
         if kind == "compare":
             alt = f"ACC: {said('acc')}. BWT: {said('bwt')}. FWT: {said('fwt')}."
             caption = "Means with 95% intervals; small points are seeds."
@@ -259,7 +268,7 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             figure, numbers = two_weights.surfaces()
             text = two_weights.caption(numbers)
             return picture(figure, f"Error surfaces. {text}", text)
-        known = ["bars", "compare", "costs", "curves", "heat", "heat:METHOD", "surfaces"]
+        known = ["bars", "compare", "costs", "curves", "efficiency", "heat", "heat:METHOD", "surfaces"]
         raise RunError(
             f"story.json asks for the figure {name!r}{nearest(name, known)}: expected the name of "
             f"a picture in figures/, or one of {', '.join(known)}"

@@ -42,6 +42,7 @@ COSTS = {
     "eval_seconds": "evaluation",
     "memory_bytes": "memory",
     "parameters": "parameters",
+    "parameter_ratio": "of one network's",
     "examples_forward": "examples forward",
     "examples_backward": "examples backward",
 }
@@ -106,6 +107,12 @@ class Results:
         """Mean and 95% interval of `summary`."""
         return interval(self.summary(method, metric))
 
+    @property
+    def sizes(self) -> dict[str, float]:
+        """Each method's parameters at the end over those of the network that it began with; empty where no network grew."""
+        found = {m: self.interval(m, "parameter_ratio").mean for m in self.methods}
+        return found if any(v == v and v != 1 for v in found.values()) else {}
+
     def difference(self, method: str, other: str, metric: str) -> Interval:
         """`method` − `other`, paired on the seeds both were run with (n = 0: there are none)."""
         common = [s for s in self._seeds(method) if s in self._seeds(other)]
@@ -125,6 +132,9 @@ class Results:
         value = found.get(self.T, float("nan"))
         if metric in _SUMS:
             return math.fsum(found.values()) if self.T in found else float("nan")
+        if metric == "parameter_ratio" and math.isnan(value):
+            counts = self.values.get((method, seed, "parameters"), {})
+            return counts.get(self.T, float("nan")) / counts.get(0, float("nan"))
         if not math.isnan(value) or metric not in MEASURES:
             return value
         R = self.cells[method, seed]

@@ -76,6 +76,9 @@ def as_text(results: Results, paired: bool = False) -> str:
             f"difference from {results.methods[0]}, paired on the same n seeds",
             _aligned(differences(results)),
         ]
+    if sizes := results.sizes:
+        said = ", ".join(f"{m} {v:.2f}" for m, v in sizes.items())
+        blocks.append(f"parameters at the end, of those of one network: {said}")
     return "\n\n".join(blocks) + "\n"
 
 

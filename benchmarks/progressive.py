@@ -1,0 +1,226 @@
+"""Progressive networks on permuted MNIST with task ids, beside what else the same parameters, or fewer, buy.
+
+One pass over each task, columns 784-256-256-10. Beside them: one network fine-tuned, one with EWC, EWC with growth on demand, PackNet, HAT,
+Expert Gate, a network a task, and one wide network with as many parameters as all columns have. Then the paper's controls, from one
+rotation of the digits to another: the head alone, the whole network, a random frozen column, a column that reads a trained one.
+Last, which columns a new one reads: the Fisher information of each connection's weights times their square, by layer, as shares.
+
+    LIFELONG_DATA=... python benchmarks/progressive.py [--seeds 3] [--tasks 10] [--examples 60000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from environment import DOCS, save
+from lifelong import (
+    EWC,
+    HAT,
+    MLP,
+    ExpertGate,
+    Finetune,
+    Grow,
+    Independent,
+    Learner,
+    Method,
+    PackNet,
+    Progressive,
+    Stream,
+    Training,
+    chain,
+    choose,
+    fit,
+    interval,
+    paired,
+    permuted,
+    rotated,
+)
+from lifelong.fitting import learner_for
+from lifelong.growth import Growth
+from lifelong.method import Edge
+from lifelong.nets.columns import Columns
+from lifelong.parts.fisher import fisher
+from lifelong.random import derive, generator
+from lifelong.report import figures
+
+NET, TRAINING = MLP((256, 256)), Training(lr=0.05, batch_size=10, epochs=1)
+GRID = (1.0, 10.0, 100.0)
+AT = (25, 50, 100, 200)  # iterations on the second rotation
+
+
+def width(parameters: int, outputs: int) -> int:
+    """Units of each of two hidden layers, so that 784-w-w-outputs has about that many weights."""
+    w = 1
+    while 784 * w + w * w + outputs * w + 2 * w + outputs < parameters:
+        w += 1
+    return w
+
+
+def controls(seed: int, source: str) -> dict[str, list[float]]:
+    """Accuracy on the second of two rotations after some iterations on 2,000 of its images."""
+    stream = rotated(source, tasks=2, seed=seed, scenario="task", examples=2000, max_degrees=90.0, protocol="even")
+    first = learner_for(Finetune(), NET, stream, TRAINING, seed)
+    first.learn(stream[0])
+    fresh = learner_for(Finetune(), NET, stream, TRAINING, seed + 1000).net  # other initial weights
+
+    def column(net: nn.Module) -> nn.Module:
+        made = Columns(copy.deepcopy(net))
+        made.grow(Growth("column", seed=derive(seed, "column/1")))
+        return made
+
+    def head(net: nn.Module) -> nn.Module:
+        net = copy.deepcopy(net)
+        last = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
+        net.requires_grad_(False)
+        last.requires_grad_(True)
+        return net
+
+    arms = {
+        "its own network": lambda: copy.deepcopy(fresh),
+        "head alone": lambda: head(first.net),
+        "whole network": lambda: copy.deepcopy(first.net),
+        "random frozen column": lambda: column(fresh),
+        "progressive": lambda: column(first.net),
+    }
+    found: dict[str, list[float]] = {}
+    for name, make in arms.items():
+        found[name] = []
+        for n in AT:  # the order depends on the seed alone, so the longer runs go on from the shorter
+            training = Training(lr=TRAINING.lr, batch_size=TRAINING.batch_size, iterations=n)
+            learner = Learner(make(), Finetune(), training, scenario="task", seed=seed)
+            learner.learn(stream[1])
+            found[name].append(learner.evaluate(stream)[1][0])
+    return found
+
+
+def connections(stream: Stream, seed: int) -> dict[str, list[list[float]]]:
+    """For each layer and task: the share of each earlier column, and of the task's own, in Σ F θ²."""
+    learner = learner_for(Progressive(), NET, stream, TRAINING, seed)
+    found: dict[str, list[list[float]]] = {}
+    for k, task in enumerate(stream):
+        learner.learn(task)
+        net = learner.net
+        assert isinstance(net, Columns)
+        draws = generator(seed, f"fisher/{k}")
+        edge = Edge(net, learner.theta, task.train, None, k, task, draws, learner.reset)
+        F = fisher(edge, "exact", limit=100)
+        for i in net.beside if k else ():
+            weight = F[f"columns.{k}.{i}.weight"] * learner.theta[f"columns.{k}.{i}.weight"].detach().square()
+            lateral = F[f"laterals.{k}.{i}.V.weight"] * learner.theta[f"laterals.{k}.{i}.V.weight"].detach().square()
+            parts = [float(part.sum()) for part in lateral.chunk(k, 1)] + [float(weight.sum())]
+            found.setdefault(f"layer {net.beside.index(i) + 2}", []).append([p / sum(parts) for p in parts])
+    return found
+
+
+def picture(points: dict[str, tuple[float, float, float]]) -> bytes:
+    """ACC against parameters, as multiples of one network's."""
+    style = figures.colours(list(points))
+    with figures.drawing():
+        figure = figures.new(6.8, 4.2)
+        ax = figure.subplots()
+        for name, (parameters, acc, half) in points.items():
+            colour = style[name][0]
+            ax.errorbar(parameters, acc, np.nan_to_num(half), fmt="o", color=colour, ms=6, elinewidth=1.4, label=name)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        ax.set(xlabel="parameters at the end, of one network's", ylabel="average accuracy", xlim=(0.8, None))
+        ax.margins(x=0.1, y=0.12)
+        ax.grid(axis="y")
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figures.png(figure)
+
+
+def used(shares: dict[str, list[list[float]]]) -> bytes:
+    """A map for each layer: a row a task, a column for each of the earlier columns, the last its own."""
+    with figures.drawing():
+        figure = figures.new(3.4 * len(shares), 3.2)
+        for ax, (layer, rows) in zip(np.atleast_1d(figure.subplots(1, len(shares))), shares.items()):
+            T = len(rows) + 1
+            M = np.full((T - 1, T), np.nan)
+            for k, row in enumerate(rows):
+                M[k, : k + 1], M[k, k + 1] = row[:-1], row[-1]
+            image = ax.imshow(np.ma.masked_invalid(M), cmap="cividis", vmin=0, vmax=1)
+            ax.set(title=layer, xlabel="column that is read", ylabel="task")
+            ax.set_xticks(range(T), [str(t + 1) for t in range(T)])
+            ax.set_yticks(range(T - 1), [str(t + 2) for t in range(T - 1)])
+        figure.colorbar(image, ax=figure.axes, shrink=0.7, ticks=[0, 0.5, 1])
+    return figures.png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=10)
+    parser.add_argument("--examples", type=int, default=60_000)
+    parser.add_argument("--source", default="mnist")
+    said = parser.parse_args()
+    torch.set_num_threads(1)
+
+    def stream(seed: int) -> Stream:
+        return permuted(said.source, tasks=said.tasks, seed=seed, scenario="task", examples=said.examples)
+
+    strength = choose(partial(EWC, implicit=True), GRID, NET, stream(1000), TRAINING, seeds=[1000], extend=1)
+    print(strength, flush=True)
+    ewc = EWC(strength.value, implicit=True)
+    rows: dict[str, list[tuple[float, float, int]]] = {}
+
+    def run(name: str, method: Method, net: MLP = NET) -> None:
+        for seed in range(said.seeds):
+            found = fit(method, net, stream(seed), seeds=[seed], training=TRAINING)
+            [record] = found.records.values()
+            rows.setdefault(name, []).append(
+                (record.matrix.acc, record.matrix.learning_accuracy, record.parameters[-1])
+            )
+        print(name, rows[name], flush=True)
+
+    run("finetune", Finetune())
+    run("ewc", ewc)
+    run("ewc+grow", chain(ewc, Grow(threshold=0.9, times=2)))
+    run("packnet", PackNet())
+    run("hat", HAT())
+    run("progressive", Progressive())
+    run("expert_gate", ExpertGate())
+    run("independent", Independent())
+    wide = width(int(rows["progressive"][0][2]), stream(0).outputs)
+    run("one wide network", Finetune(), MLP((wide, wide)))
+    one = rows["finetune"][0][2]
+    acc = {n: [a for a, _, _ in r] for n, r in rows.items()}
+    table = {
+        n: {
+            "acc": interval(acc[n])._asdict(),
+            "learning_accuracy": interval([b for _, b, _ in r])._asdict(),
+            "parameters": interval([p / one for _, _, p in r])._asdict(),
+        }
+        for n, r in rows.items()
+    }
+    points = {n: (t["parameters"]["mean"], t["acc"]["mean"], t["acc"]["half"]) for n, t in table.items()}
+    (DOCS / "parameters.png").write_bytes(picture(points))
+    curves = [controls(seed, said.source) for seed in range(said.seeds)]
+    print(curves, flush=True)
+    shares = connections(stream(0), 0)
+    (DOCS / "columns.png").write_bytes(used(shares))
+    save(
+        "progressive",
+        1,
+        **vars(said),
+        training=str(TRAINING),
+        net=str(NET),
+        wide=wide,
+        one=one,
+        strength=strength._asdict(),
+        table=table,
+        progressive_minus={n: paired(acc["progressive"], acc[n])._asdict() for n in acc if n != "progressive"},
+        at=AT,
+        controls={n: [interval([c[n][i] for c in curves])._asdict() for i in range(len(AT))] for n in curves[0]},
+        shares=shares,
+    )
+
+
+if __name__ == "__main__":
+    main()
