@@ -114,6 +114,12 @@ STREAMS: dict[str, Entry] = {
         "Zenke et al. 2017, arXiv 1703.04200",
         defaults={"net.hidden": (400, 400), "epochs": 5, "batch_size": 32, "lr": 0.05},
     ),
+    "babi": Entry(
+        "lifelong.streams:babi",
+        "questions about short stories: the bAbI tasks, or like ones made by the package",
+        "Weston et al. 2015, arXiv 1502.05698",
+        defaults={"net": "memory_network", "epochs": 20, "batch_size": 32, "lr": 0.32, "clip": 1.25},
+    ),
     "folder": Entry(
         "lifelong.streams:from_folder",
         "your own images: FOLDER/task/class/*.png, or FOLDER/{train,test}/task/class/*.png",
@@ -123,6 +129,12 @@ STREAMS: dict[str, Entry] = {
 
 NETS: dict[str, Entry] = {
     "mlp": Entry("lifelong.nets:MLP", "multi-layer perceptron with ReLU"),
+    "memory_network": Entry(
+        "lifelong.nets:MemoryNetwork",
+        "answers questions about stories: looks at their sentences in several hops",
+        "Sukhbaatar et al. 2015, arXiv 1503.08895",
+    ),
+    "reader": Entry("lifelong.nets:Reader", "an LSTM or GRU that reads a story word by word, and then the question"),
     "resnet18": Entry(
         "lifelong.nets:ResNet18", "residual network of 18 layers for small images", "He et al. 2016, arXiv 1512.03385"
     ),

@@ -1,5 +1,6 @@
 """Where tasks come from: labelled images, and your own data."""
 
+from .babi import babi
 from .folder import from_folder
 from .frame import from_frame
 from .images import NOISE, permuted, rotated, split, two_corpora
@@ -13,6 +14,7 @@ __all__ = [
     "Permute",
     "Rotate",
     "Source",
+    "babi",
     "from_folder",
     "from_frame",
     "load",
