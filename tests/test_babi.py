@@ -19,8 +19,8 @@ from lifelong.parts.fisher import fisher
 from lifelong.random import generator
 from lifelong.registry import METHODS
 from lifelong.streams import babi
-from lifelong.streams.babi import Question, encode, read, sentence, story
-from lifelong.streams.babi_made import KINDS, NUMBERS, texts
+from lifelong.streams.made_stories import KINDS, NUMBERS, texts
+from lifelong.streams.stories import Question, encode, read, sentence, story
 from lifelong.vector import Vector
 
 TEXT = """\

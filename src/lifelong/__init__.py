@@ -32,10 +32,10 @@ if TYPE_CHECKING:
         Replay,
         RWalk,
     )
-    from .nets import MLP, ResNet18
+    from .nets import MLP, MemoryNetwork, Reader, ResNet18
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
-    from .streams import from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
+    from .streams import babi, from_folder, from_frame, permuted, rotated, split, stream_of, two_corpora
     from .tune import choose, choose_each
 
 _HOME = {
@@ -48,11 +48,11 @@ _HOME = {
         *("AGEM", "DER", "DERpp", "EWC", "GEM", "GDumb", "L2", "MAS", "SI"),
         *("Finetune", "Independent", "Joint", "JointOnce", "RWalk", "Replay"),
     ),
-    "nets": ("MLP", "ResNet18"),
+    "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
     "guard": ("Guard", "protect"),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
-    "streams": ("from_folder", "from_frame", "permuted", "rotated", "split", "stream_of", "two_corpora"),
+    "streams": ("babi", "from_folder", "from_frame", "permuted", "rotated", "split", "stream_of", "two_corpora"),
     "tune": ("choose", "choose_each"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -78,10 +78,12 @@ __all__ = [
     "Lazy",
     "Learner",
     "LifelongError",
+    "MemoryNetwork",
     "Method",
     "MethodError",
     "RMatrix",
     "RWalk",
+    "Reader",
     "Replay",
     "ResNet18",
     "Run",
@@ -91,6 +93,7 @@ __all__ = [
     "Tensors",
     "Training",
     "TrainingError",
+    "babi",
     "chain",
     "choose",
     "choose_each",

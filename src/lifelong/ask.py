@@ -14,7 +14,7 @@ from .fitting import learner_for
 from .jobs import resume
 from .nets.memory_network import Attentive
 from .run import Job
-from .streams.babi import Question, encode, sentence, story
+from .streams.stories import Question, encode, sentence, story
 
 __all__ = ["Answer", "ask"]
 

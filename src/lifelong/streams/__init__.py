@@ -1,11 +1,11 @@
-"""Where tasks come from: labelled images, and your own data."""
+"""Where tasks come from: labelled images, questions about stories, and your own data."""
 
-from .babi import babi
 from .folder import from_folder
 from .frame import from_frame
 from .images import NOISE, permuted, rotated, split, two_corpora
 from .own import stream_of
 from .sources import SOURCES, Source, load
+from .stories import babi
 from .transforms import Permute, Rotate
 
 __all__ = [

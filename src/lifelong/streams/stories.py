@@ -27,7 +27,7 @@ from torch import Tensor
 from ..errors import DataError, nearest
 from ..random import generator
 from ..stream import Scenario, Stream, Task, Tensors
-from . import babi_made
+from . import made_stories
 
 __all__ = ["Question", "babi", "encode", "read", "sentence", "story"]
 
@@ -76,8 +76,8 @@ def babi(
         if value is not None and value < 1:
             raise DataError(f"{name} {value}: expected at least 1")
     if source == "made":
-        texts, origin = babi_made.texts(examples or 1000, test_examples or 1000, seed), "made by the package"
-        names = dict(enumerate(babi_made.KINDS, 1))
+        texts, origin = made_stories.texts(examples or 1000, test_examples or 1000, seed), "made by the package"
+        names = dict(enumerate(made_stories.KINDS, 1))
         parts = {n: [read(text, f"{names[n]} ({part})") for part, text in texts[names[n]].items()] for n in names}
         chosen = _chosen(tasks, names, source)
     else:
