@@ -215,12 +215,12 @@ def by_the_paper(net: Attentive, told: list[list[int]], question: list[int]) -> 
                 total[k - 1] += l_kj * E[word - 1, k - 1]
         return total
 
-    words, times = list(net.words), list(net.times)
+    words, times = [*net.words, net.out.weight], list(net.times)
     if about.tying == "adjacent":
         A, C, B, W = words[:-1], words[1:], words[0], words[-1]
         T_A, T_C = times[:-1], times[1:]
     else:
-        A, C, B, W = [words[0]] * K, [words[1]] * K, words[2], net.W
+        A, C, B, W = [words[0]] * K, [words[1]] * K, words[2], words[3]
         T_A, T_C = times[:1] * K, times[1:] * K
     u = bag(B, question)
     looked = []
@@ -247,7 +247,7 @@ def test_the_equations(tying: str, hops: int, options: dict[str, bool]) -> None:
         expected, looked = by_the_paper(net, told, question)
         torch.testing.assert_close(logits[i], expected)
         for p, by_hand in zip(seen, looked):
-            assert p[i, 4 - len(told) :].tolist() == pytest.approx(by_hand)
+            assert p[i, 4 - len(told) :].tolist() == pytest.approx(by_hand, abs=1e-8)
             assert p[i, : 4 - len(told)].tolist() == [0.0] * (4 - len(told))
 
 
@@ -479,12 +479,13 @@ def test_stories_as_people_write_them() -> None:
 
 
 def test_chains_on_stories(short: Stream) -> None:
-    both = chain(METHODS["replay"].load()(20), METHODS["ewc"].load()(1.0, importance="sampled"))
+    both = chain(METHODS["replay"].load()(20, fill="herding"), METHODS["ewc"].load()(1.0, importance="sampled"))
     assert fit(both, MemoryNetwork(4), short, training=Training(batch_size=20)).matrix().R.shape == (3, 2)
 
 
-def test_the_networks_are_modules_without_state_of_their_own() -> None:
-    """What linear start switches is no weight, and the places of words are not saved."""
+def test_what_a_memory_network_is_made_of() -> None:
+    """What linear start switches is no weight, the places of words are not saved, and C^K is the last layer."""
     net = small(MemoryNetwork(6))
-    assert set(net.state_dict()) == {*(f"words.{k}" for k in range(4)), *(f"times.{k}" for k in range(4))}
-    assert isinstance(net, nn.Module)
+    assert set(net.state_dict()) == {*(f"words.{k}" for k in range(3)), *(f"times.{k}" for k in range(4)), "out.weight"}
+    assert list(dict(net.named_parameters()))[-1] == "out.weight"  # what methods take for the head
+    assert isinstance(net.out, nn.Linear)

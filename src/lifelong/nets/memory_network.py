@@ -81,7 +81,7 @@ class MemoryNetwork:
 class Attentive(nn.Module):
     """The network that a `MemoryNetwork` describes, of `memory` sentences and V words.
 
-    ``words [E, V, d]`` are its embeddings one behind the other: A, C^1, ..., C^K (adjacent), or A, C, B (layer-wise).
+    Its embeddings are A, C^1, ..., C^K (adjacent) or A, C, B (layer-wise), each [V, d]; C^K is the weight of the last layer.
     """
 
     slope: Tensor  # [d]
@@ -91,10 +91,11 @@ class Attentive(nn.Module):
         d, K = about.units, about.hops
         self.about, self.memory, self.linear = about, memory, about.linear
         adjacent = about.tying == "adjacent"
-        self.words = nn.ParameterList(_normal(V, d) for _ in range(K + 1 if adjacent else 3))
         self.times = nn.ParameterList(_normal(memory, d) for _ in range(K + 1 if adjacent else 2) if about.temporal)
         self.H = None if adjacent else _normal(d, d)
-        self.W = None if adjacent else _normal(V, d)
+        self.words = nn.ParameterList(_normal(V, d) for _ in range(K if adjacent else 3))
+        self.out = nn.Linear(d, V, bias=False)  # a layer of its own, which methods find as the network's head
+        nn.init.normal_(self.out.weight, std=0.1)
         self.keys = tuple(range(K)) if adjacent else (0,) * K  # the embeddings of m and of c, hop by hop
         self.values = tuple(range(1, K + 1)) if adjacent else (1,) * K
         k = torch.arange(1, d + 1)
@@ -130,13 +131,14 @@ class Attentive(nn.Module):
             o = (p[:, None] @ rows[value]).squeeze(1)
             u = (u if self.H is None else u @ self.H.T) + o
             seen.append(p)
-        return u @ (self.words[-1] if self.W is None else self.W).T, seen
+        return self.out(u), seen
 
     def _embedded(self, x: Tensor) -> Tensor:
         """Σ_j l_j ∘ E x_ij for every row and embedding, ``[B, M + 1, E·d]``."""
         B, R, J = x.shape
         flat = x.reshape(B * R, J).long()
-        table = torch.cat(list(self.words), 1)
+        embeddings = [*self.words, *([self.out.weight] if self.H is None else [])]
+        table = torch.cat(embeddings, 1)
         # While training and answering most rows are empty and left out. Gradients of single examples (evaluation mode with
         # gradients) come through torch.func, which cannot have shapes that depend on data.
         some = self.training or not torch.is_grad_enabled()
@@ -150,7 +152,7 @@ class Attentive(nn.Module):
         zeros = torch.zeros((len(own), table.shape[0]), dtype=table.dtype, device=x.device)
         sums = zeros.scatter_add(1, index, word) @ table
         if self.about.position:
-            sums = sums + zeros.scatter_add(1, index, along) @ (table * self.slope.repeat(len(self.words)))
+            sums = sums + zeros.scatter_add(1, index, along) @ (table * self.slope.repeat(len(embeddings)))
         if filled is not None:
             sums = sums.new_zeros((B * R, sums.shape[1])).index_copy(0, filled, sums)
         return sums.view(B, R, -1)
