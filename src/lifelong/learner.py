@@ -45,8 +45,8 @@ class Training:
         epochs: passes over a task's examples.
         iterations: steps a task, in place of epochs.
         batch_size: examples a step.
-        clip: a gradient whose norm is larger is brought to this norm; default none is.
-        halve_every: epochs of a task after which the learning rate is halved, and halved again; default never.
+        clip: the largest norm of the gradient of all weights, to which a larger one is brought; default: no limit.
+        halve_every: the learning rate is halved after so many epochs of a task, and again; default: never.
         outputs: in the scenario "class", whether all outputs compete in training or those of the classes seen so far.
         reset_optimizer: a new optimiser for each task; otherwise its moments are carried on.
     """
