@@ -218,7 +218,7 @@ def draw_bars(r: dict[str, Any]) -> bytes:
             xticks=k,
             ylim=(0, 105),
         )
-        ax.legend(frameon=False, loc="lower left", ncols=2)
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
         ax.grid(axis="y")
     return figures.png(figure)
 
@@ -239,7 +239,7 @@ def draw_sequence() -> None:
                 )
             ax.set(title=r["tasks"][k - 1], ylim=(-3, 103), xticks=range(0, 21, 5))
             ax.grid(axis="y")
-        figure.axes[0].legend(frameon=False, fontsize=8)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
         for ax in figure.axes[2:]:
             ax.set_xlabel("tasks learnt")
         for ax in figure.axes[::2]:
