@@ -2,15 +2,15 @@
 
 People go from room to room, take things and put them down. Five kinds of question:
 
-==============  ===================================  ==================================================
-kind            question                             rests on
-==============  ===================================  ==================================================
-one-fact        Where is Ada?                        where Ada went last
-two-facts       Where is the lamp?                   who took it (or put it down), where they were
-three-facts     Where was the lamp before the attic? who took it, and the last two moves with it
-yes-no          Is Ada in the attic?                 where Ada went last
-counting        How many things does Ada carry?      all that Ada took and put down
-==============  ===================================  ==================================================
+==============  ====================================  ==================================================
+kind            question                              rests on
+==============  ====================================  ==================================================
+one-fact        Where is Ada?                         where Ada went last
+two-facts       Where is the lamp?                    who took it (or put it down), where they were
+three-facts     Where was the lamp before the attic?  who took it, and the last two moves with it
+yes-no          Is Ada in the attic?                  where Ada went last
+counting        How many things does Ada carry?       all that Ada took and put down
+==============  ====================================  ==================================================
 """
 
 from __future__ import annotations
