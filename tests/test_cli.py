@@ -182,7 +182,14 @@ def test_every_method_on_every_stream_and_scenario(stream: str, scenario: str, t
     }
     keys |= {"stream.tasks": 2} if stream != "two_corpora" else {}
     keys |= {"stream.first": "digits", "stream.second": "digits"} if stream == "mixed" else {}
-    keys = {k: v for k, v in keys.items() if k in known_keys(stream, tuple(methods), "mlp")}
+    if stream == "babi":
+        del keys["net.hidden"]
+        keys |= {"stream.source": "made", "stream.tasks": (1, 4), "net.units": 4}
+    keys = {
+        k: v
+        for k, v in keys.items()
+        if k in known_keys(stream, tuple(methods), "memory_network" if stream == "babi" else "mlp")
+    }
     if (stream, scenario) in {("turning", "task"), ("turning", "class")}:
         with pytest.raises(DataError, match="is the scenario 'domain'"):
             Config.from_keys(keys).build_stream(0)
@@ -191,3 +198,12 @@ def test_every_method_on_every_stream_and_scenario(stream: str, scenario: str, t
     assert not failed
     assert list(run.methods) == methods
     assert json.loads((out / "summary.json").read_text())["methods"].keys() == set(methods)
+
+
+def test_a_network_that_is_not_the_streams_usual_one_takes_its_own_constants() -> None:
+    """A stream's usual layers belong to its usual network."""
+    usual = Config.from_keys({"stream": "split", "net": "resnet18"})
+    assert usual.net_options == {}
+    assert Config.from_keys({"stream": "split"}).net_options == {"hidden": (400, 400)}
+    assert Config.from_keys({"stream": "babi"}).net == "memory_network"
+    assert Config.from_keys({"stream": "babi", "net": "reader"}).net == "reader"

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lifelong import (
     EWC,
@@ -24,6 +26,7 @@ from lifelong import (
     TrainingError,
     fit,
 )
+from lifelong.random import generator
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 
@@ -215,3 +218,46 @@ def test_a_saved_learner_is_of_its_method() -> None:
     joint.learn(stream[0])
     with pytest.raises(MethodError, match="needs the 1 met so far"):
         toy_learner(Joint(), stream).load_state_dict(joint.state_dict())
+
+
+def test_clipping_and_halving_are_those_of_a_plain_loop() -> None:
+    stream = toy_stream("domain")
+    training = Training(lr=0.4, batch_size=16, epochs=5, clip=0.3, halve_every=2)
+    learner = toy_learner(Finetune(), stream, training)
+    net = toy_net(stream.outputs)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.4)
+    clipped = []
+    for task in stream:
+        learner.learn(task)
+        for epoch in range(5):
+            optimizer.param_groups[0]["lr"] = (0.4, 0.4, 0.2, 0.2, 0.1)[
+                epoch
+            ]  # from the beginning again with each task
+            order = torch.randperm(len(task.train), generator=generator(0, f"order/{task.index}/0/{epoch}"))
+            for index in order.split(16):
+                optimizer.zero_grad()
+                F.cross_entropy(net(task.train.x[index]), task.train.y[index]).backward()
+                clipped.append(float(nn.utils.clip_grad_norm_(net.parameters(), 0.3)) > 0.3)
+                optimizer.step()
+    assert {True, False} == set(clipped)
+    assert same(weights(learner.net), weights(net))
+
+
+def test_halving_goes_on_where_a_saved_learner_stood() -> None:
+    stream = toy_stream("domain", examples=2100)
+    training = Training(lr=0.4, batch_size=16, epochs=3, halve_every=1)
+    whole, first, second = (toy_learner(Finetune(), stream, training) for _ in range(3))
+    for pause in first.steps(stream[0]):
+        if pause.epoch == 1:
+            break
+    second.load_state_dict(first.state_dict())
+    for learner in (whole, second):
+        for task in stream.tasks[learner.learnt :]:
+            learner.learn(task)
+    assert same(weights(whole.net), weights(second.net))
+
+
+@pytest.mark.parametrize("wrong", [{"clip": 0.0}, {"clip": -1.0}, {"halve_every": 0}])
+def test_training_out_of_range(wrong) -> None:
+    with pytest.raises(MethodError, match="expected"):
+        Training(**wrong)

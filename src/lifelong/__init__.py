@@ -43,10 +43,11 @@ if TYPE_CHECKING:
         Replay,
         RWalk,
     )
-    from .nets import MLP, ResNet18
+    from .nets import MLP, MemoryNetwork, Reader, ResNet18
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import (
+        babi,
         clinc150,
         efficientnet_lite0,
         featured,
@@ -86,14 +87,23 @@ _HOME = {
             "Replay",
         ),
     ),
-    "nets": ("MLP", "ResNet18"),
+    "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
     "guard": ("Guard", "protect"),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": (
-        *("clinc150", "efficientnet_lite0", "featured", "from_folder", "from_frame", "mixed", "permuted", "rotated"),
-        *("split", "stream_of", "turning"),
-        "two_corpora",
+        *(
+            "babi",
+            "clinc150",
+            "efficientnet_lite0",
+            "featured",
+            "from_folder",
+            "from_frame",
+            "mixed",
+            "permuted",
+            "rotated",
+        ),
+        *("split", "stream_of", "turning", "two_corpora"),
     ),
     "tune": ("choose", "choose_each"),
 }
@@ -127,6 +137,7 @@ __all__ = [
     "Learner",
     "LifelongError",
     "LwF",
+    "MemoryNetwork",
     "Method",
     "MethodError",
     "NearestMean",
@@ -135,6 +146,7 @@ __all__ = [
     "Progressive",
     "RMatrix",
     "RWalk",
+    "Reader",
     "Replay",
     "ResNet18",
     "Run",
@@ -144,6 +156,7 @@ __all__ = [
     "Tensors",
     "Training",
     "TrainingError",
+    "babi",
     "chain",
     "choose",
     "choose_each",

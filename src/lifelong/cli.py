@@ -93,6 +93,13 @@ def _main(args: list[str]) -> int:
     )
     reported = command("report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    asked = command("ask", "a question about a story, to what a run on the stream babi has learnt so far")
+    asked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    asked.add_argument("--story", type=Path, required=True, metavar="FILE", help="one sentence a line")
+    asked.add_argument("--question", required=True, metavar="TEXT", help="in words that the stream has")
+    asked.add_argument("--method", help="whose answer (default: the run's first method)")
+    asked.add_argument("--seed", type=int, help="of which seed (default: the run's first)")
+    asked.add_argument("--task", type=int, metavar="N", help="the number of the kind of question (scenario task only)")
     for kind in ("methods", "streams", "nets"):
         listed = commands.add_parser(kind, help=f"the {kind} there are")
         listed.add_argument("--json", action="store_true", help="as JSON")
@@ -115,6 +122,10 @@ def _main(args: list[str]) -> int:
         from .studies import taxonomy
 
         taxonomy(said.affinities, _budgets(said.budget), said.sources, said.goal, said.out)
+    if said.command == "ask":
+        from .ask import ask
+
+        print(ask(said.dir, said.story, said.question, said.method, said.seed, said.task))
         return 0
     if said.command == "resume":
         return _resume(said.dir, said.jobs)
@@ -230,14 +241,14 @@ _WHAT = {
 def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentParser:
     """The options of a run (or a study) of these methods on this stream."""
     from .affinity import Probe
-    from .config import Config, _names, _parts
+    from .config import Config, _names, _parts, defaults_of, net_of
     from .learner import Training
     from .options import options
 
     stream = str(filed.get("stream", Config.stream))
     methods = _names(filed.get("method", "finetune"))
-    net = str(filed.get("net", Config.net))
-    entry = find("stream", STREAMS, stream)
+    net = net_of(filed)
+    entry, usual = find("stream", STREAMS, stream), defaults_of(stream, net)
     parser = _Parser(
         prog=f"lifelong {command}",
         description=_WHAT[command],
@@ -249,7 +260,7 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     what.add_argument("--stream", help=f"one of {', '.join(STREAMS)} (default: {Config.stream})")
     if command != "affinity":
         what.add_argument("--method", help=f"one or several of {', '.join(METHODS)} (default: finetune)")
-    what.add_argument("--net", help=f"one of {', '.join(NETS)} (default: {Config.net})")
+    what.add_argument("--net", help=f"one of {', '.join(NETS)} (default: the stream's, {net_of({'stream': stream})})")
     what.add_argument("--scenario", help="task|domain|class: what is known at test time (default: the stream's)")
     what.add_argument("--seeds", help="how many (5 means 0 to 4) or a list (3,7) (default: 1)")
     if command == "run":
@@ -280,7 +291,7 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     if command != "affinity":
         groups += [(m, find("method", METHODS, m), f"method {m}") for m in dict.fromkeys(_parts(methods))]
     for o in options(Training):
-        default = entry.defaults.get(o.name, o.default)
+        default = usual.get(o.name, o.default)
         training.add_argument(f"--{o.name}", dest=o.name, metavar=o.metavar, help=_help(o.help, default))
     alone = len(set(_parts(methods))) == 1
     for prefix, found, title in groups:
@@ -290,7 +301,7 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
             flags = [f"--{prefix}.{o.name}"]
             if alone and prefix == _parts(methods)[0]:
                 flags.append(f"--method.{o.name}")
-            default = entry.defaults.get(f"{prefix}.{o.name}", o.default)
+            default = usual.get(f"{prefix}.{o.name}", o.default)
             section.add_argument(*flags, dest=f"{prefix}.{o.name}", metavar=o.metavar, help=_help(o.help, default))
     return parser
 
@@ -357,6 +368,8 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
         f"out      {folder}",
     ]
     print("\n".join(say), file=sys.stderr)
+    for remark in stream.notes.get("remarks", ()):
+        print(f"note     {remark}", file=sys.stderr)
     for name in config.methods:
         advice = config.build_method(name).advice(stream.scenario)
         if advice:

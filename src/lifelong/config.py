@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .method import Method
     from .stream import Stream
 
-__all__ = ["Config", "known_keys"]
+__all__ = ["Config", "defaults_of", "known_keys", "net_of"]
 
 
 @final
@@ -56,9 +56,8 @@ class Config:
         """
         stream = str(said.get("stream", Config.stream))
         methods = _names(said.get("method", "finetune"))
-        net = str(said.get("net", Config.net))
-        entry = find("stream", STREAMS, stream)
-        given = {**entry.defaults, **said}
+        net = net_of(said)
+        given = {**defaults_of(stream, net), **said}
         known = known_keys(stream, methods, net)
         values: dict[str, Any] = {}
         for key, value in given.items():
@@ -159,6 +158,19 @@ class Config:
         from .learner import Training
 
         return Training(**self.training)
+
+
+def net_of(said: Mapping[str, Any]) -> str:
+    """The network that is said, or the stream's usual one."""
+    usual = find("stream", STREAMS, str(said.get("stream", Config.stream))).defaults.get("net", Config.net)
+    return str(said.get("net", usual))
+
+
+def defaults_of(stream: str, net: str) -> dict[str, Any]:
+    """What a run of this network on this stream does unless it is said; a network's constants are for that network."""
+    own = find("stream", STREAMS, stream).defaults
+    usual = own.get("net", Config.net)
+    return {k: v for k, v in own.items() if k != "net" and (net == usual or not k.startswith("net."))}
 
 
 @lru_cache(maxsize=2)

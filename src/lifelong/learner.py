@@ -45,6 +45,8 @@ class Training:
         epochs: passes over a task's examples.
         iterations: steps a task, in place of epochs.
         batch_size: examples a step.
+        clip: the largest norm of the gradient of all weights, to which a larger one is brought; default: no limit.
+        halve_every: the learning rate is halved after so many epochs of a task, and again; default: never.
         outputs: in the scenario "class", whether all outputs compete in training or those of the classes seen so far.
         reset_optimizer: a new optimiser for each task; otherwise its moments are carried on.
     """
@@ -56,14 +58,18 @@ class Training:
     epochs: int = 1
     iterations: int | None = None
     batch_size: int = 128
+    clip: float | None = None
+    halve_every: int | None = None
     outputs: Literal["seen", "all"] = "seen"
     reset_optimizer: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "iterations", "batch_size"):
+        for name in ("epochs", "iterations", "batch_size", "halve_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise MethodError(f"{name} {value}: expected at least 1")
+        if self.clip is not None and not self.clip > 0:
+            raise MethodError(f"clip {self.clip}: expected a norm above 0, or none")
 
     def build(self, net: nn.Module) -> torch.optim.Optimizer:
         kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -239,6 +245,7 @@ class Learner:
         while self.at.step < steps:
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
             order = torch.randperm(len(examples), generator=generator(self.seed, name))
+            self._halve()
             total = torch.zeros((), device=self.device)
             chunks = examples.chunks(order[self.at.chunk * rows :], rows)
             while True:
@@ -262,12 +269,21 @@ class Learner:
                 )
             yield loss
 
+    def _halve(self) -> None:
+        """The learning rate of the present epoch."""
+        if self.training.halve_every is not None:
+            assert self.at is not None
+            for group in self.optimizer.param_groups:
+                first = group.setdefault("initial_lr", group["lr"])  # the name that torch's schedulers use
+                group["lr"] = first * 0.5 ** (self.at.epoch // self.training.halve_every)
+
     def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
         net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
         around = Around(method, net, self.theta, optimizer, self.costs)
         mixes, observes = "examples" in slots, "observe" in slots
         claims, adds = "criterion" in slots, "loss" in slots
+        clip, params = self.training.clip, self.theta.tensors
         x = self._input(chunk.x)
         y = chunk.y.to(self.device)
         masks: Sequence[Tensor | None]
@@ -288,6 +304,8 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             around.before(self.state)
+            if clip is not None:
+                nn.utils.clip_grad_norm_(params, clip)
             optimizer.step()
             self.state = around.after(self.state)
             if observes:

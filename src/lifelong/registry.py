@@ -181,6 +181,12 @@ STREAMS: dict[str, Entry] = {
         "two classes whose direction turns: the best order of the tasks is known",
         defaults={"net.hidden": (), "epochs": 5, "batch_size": 10, "lr": 0.1, "weight_decay": 0.1},
     ),
+    "babi": Entry(
+        "lifelong.streams:babi",
+        "questions about short stories: the bAbI tasks, or like ones made by the package",
+        "Weston et al. 2015, arXiv 1502.05698",
+        defaults={"net": "memory_network", "epochs": 20, "batch_size": 32, "lr": 0.32, "clip": 1.25},
+    ),
     "folder": Entry(
         "lifelong.streams:from_folder",
         "your own images: FOLDER/task/class/*.png, or FOLDER/{train,test}/task/class/*.png",
@@ -190,6 +196,12 @@ STREAMS: dict[str, Entry] = {
 
 NETS: dict[str, Entry] = {
     "mlp": Entry("lifelong.nets:MLP", "multi-layer perceptron with ReLU"),
+    "memory_network": Entry(
+        "lifelong.nets:MemoryNetwork",
+        "answers questions about stories: looks at their sentences in several hops",
+        "Sukhbaatar et al. 2015, arXiv 1503.08895",
+    ),
+    "reader": Entry("lifelong.nets:Reader", "an LSTM or GRU that reads a story word by word, and then the question"),
     "resnet18": Entry(
         "lifelong.nets:ResNet18", "residual network of 18 layers for small images", "He et al. 2016, arXiv 1512.03385"
     ),

@@ -1,4 +1,4 @@
-"""Where tasks come from: labelled images, and your own data."""
+"""Where tasks come from: labelled images, questions about stories, and your own data."""
 
 from .features import efficientnet_lite0, featured
 from .folder import from_folder
@@ -7,6 +7,7 @@ from .images import NOISE, mixed, permuted, rotated, split, two_corpora
 from .intents import clinc150
 from .own import stream_of
 from .sources import SOURCES, Source, load
+from .stories import babi
 from .transforms import Permute, Rotate
 from .turning import turning
 
@@ -16,6 +17,7 @@ __all__ = [
     "Permute",
     "Rotate",
     "Source",
+    "babi",
     "clinc150",
     "efficientnet_lite0",
     "featured",

@@ -1,0 +1,286 @@
+"""The twenty bAbI tasks (arXiv 1502.05698) with the memory network (arXiv 1503.08895): learnt together, and one after another.
+
+*joint*: 3 hops, position encoding, linear start, random noise, adjacent tying, d = 50, the recipe of the authors' code: 900 questions
+a task (a tenth is held out), batch 32, 30 epochs without the softmax and 60 with it, learning rate 0.005 for summed losses (0.16 for
+means) halved every 15 epochs, gradients clipped at a norm of 40 (1.25); of several restarts that with the least training error.
+Where it differs: batches are drawn without replacement, empty slots have no part in the softmax, J of the position encoding is the
+sentence's own length, times are added and not encoded as a word, and the norm is that of all weights together. The verdict asks
+whether the mean error is at most three points above the published one.
+
+*sequence*: the tasks in order 1 to 20, R of each method; EWC's strength from a grid on held-out training data. *transfer*: what one
+earlier kind, learnt beforehand, does for task 10. *speed*: joint training, questions a second beside a loop by hand.
+
+    LIFELONG_DATA=... python benchmarks/babi.py joint [--restarts 10]
+    LIFELONG_DATA=... python benchmarks/babi.py sequence [--methods finetune,ewc,replay,gem,joint] [--epochs 10]
+    LIFELONG_DATA=... python benchmarks/babi.py transfer [--seeds 3]
+    LIFELONG_DATA=... python benchmarks/babi.py speed [--pairs 7]
+
+Each part adds to results/babi.json and draws its pictures; parts that are there already stay, and so do restarts and methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from environment import DOCS, RESULTS, save
+from lifelong import EWC, GEM, Finetune, Joint, Learner, Method, Replay, Stream, Task, Training, choose, fit, interval
+from lifelong.nets import MemoryNetwork
+from lifelong.report import figures
+from lifelong.stream import Joined
+from lifelong.streams import babi
+
+NET = MemoryNetwork()
+LR, CLIP = 0.16, 1.25
+# error in percent by task: joint training on 1,000 questions a task, the authors' Matlab code; and the means of that and of their port
+PUBLISHED = [0.0, 13.1, 23.4, 5.9, 12.9, 3.7, 22.9, 9.1, 2.7, 7.2, 0.8, 0.1, 0.1, 4.2, 0.0, 1.2, 43.6, 10.5, 86.7, 0.0]
+PUBLISHED_MEAN, PORT_MEAN, WITHIN = 12.4, 12.9, 3.0
+SHOWN = (1, 2, 5, 10)  # tasks whose accuracy is drawn over the sequence
+GRID = (100.0, 1000.0, 10000.0, 100000.0)
+LATE = 10  # the task that transfer is measured on
+
+
+# --- together -----------------------------------------------------------------------------------------------------------
+def together(stream: Stream) -> Task:
+    """All tasks as one."""
+    classes = tuple(sorted({c for task in stream for c in task.classes}))
+    return Task("all", Joined([t.train for t in stream]), Joined([t.test for t in stream]), classes)
+
+
+def errors(learner: Learner, tasks: Stream | list[Task]) -> list[float]:
+    return [100 * (1 - a) for a, _, _ in learner.evaluate(tasks)]
+
+
+def restart(seed: int) -> dict[str, Any]:
+    """One restart of the joint recipe: training error, and test error by task, in percent."""
+    began = time.perf_counter()
+    stream = babi("en")
+    kept = together(stream.hold_out(0.1, seed=0))  # the same tenth for all restarts
+    torch.manual_seed(seed)
+    net = NET(stream.shape, stream.outputs)
+    for linear, epochs, halve_every in ((True, 30, None), (False, 60, 15)):
+        net.linear = linear
+        training = Training(lr=LR, clip=CLIP, batch_size=32, epochs=epochs, halve_every=halve_every)
+        learner = Learner(net, None, training, scenario="domain", seed=2 * seed + linear)
+        learner.learn(kept)
+    trained = Task("train", kept.test, kept.train, kept.classes)
+    [training_error], [held_out_error] = errors(learner, [trained]), errors(learner, [kept])
+    return {
+        "seed": seed,
+        "training_error": training_error,
+        "held_out_error": held_out_error,
+        "test_errors": errors(learner, stream),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def joint(restarts: int, before: dict[str, Any] | None) -> None:
+    found = [] if before is None else before["restarts"]
+    for seed in range(len(found), restarts):
+        found = [*found, restart(seed)]
+        best = min(found, key=lambda r: r["training_error"])
+        mean = float(np.mean(best["test_errors"]))
+        verdict = "agrees" if mean <= PUBLISHED_MEAN + WITHIN else "differs"
+        part = {
+            "restarts": found,
+            "best": best["seed"],
+            "errors": best["test_errors"],
+            "mean": mean,
+            "verdict": verdict,
+        }
+        keep(
+            joint={**part, "net": str(NET), "published": PUBLISHED, "published_mean": PUBLISHED_MEAN, "port": PORT_MEAN}
+        )
+        print(seed, best["seed"], mean, verdict, file=sys.stderr, flush=True)
+    (DOCS / "babi-joint.png").write_bytes(draw_bars(kept()["joint"]))
+
+
+# --- one after another --------------------------------------------------------------------------------------------------
+def sequence(names: list[str], epochs: int, seed: int) -> None:
+    stream = babi("en")
+    training = Training(lr=0.32, clip=CLIP, batch_size=32, epochs=epochs)
+    ewc = partial(EWC, importance="sampled", implicit=True)
+    make: dict[str, Callable[[], Method]] = {
+        "finetune": Finetune,
+        "replay": lambda: Replay(640),
+        "gem": lambda: GEM(32),
+        "joint": Joint,
+    }
+    part = kept().get("sequence", {"R": {}, "methods": {}, "train_seconds": {}})
+    part |= {"net": str(NET), "training": str(training), "seed": seed, "tasks": [t.name for t in stream]}
+    for name in names:
+        if name == "ewc":
+            choice = choose(ewc, GRID, NET, stream, training, seeds=[1000])
+            part["strength"] = choice._asdict()
+            print(choice, file=sys.stderr, flush=True)
+            method: Method = ewc(choice.value)
+        else:
+            method = make[name]()
+        run = fit(method, NET, stream, seeds=[seed], training=training)
+        R = run.matrix(name, seed)
+        part["R"][name], part["methods"][name] = R.R.tolist(), str(method)
+        part["train_seconds"][name] = sum(next(iter(run.records.values())).train_seconds)
+        print(name, R.acc, R.bwt, file=sys.stderr, flush=True)
+        keep(sequence=part)
+    draw_sequence()
+
+
+# --- from one kind to another -------------------------------------------------------------------------------------------
+def transfer(seeds: int, epochs: int) -> None:
+    """Accuracy on task 10 when one earlier kind was learnt before it, less that without: by seed, in percent."""
+    stream = babi("en")
+    training = Training(lr=0.32, clip=CLIP, batch_size=32, epochs=epochs)
+
+    def last(tasks: list[int]) -> list[float]:
+        chosen = stream.subset([k - 1 for k in tasks])
+        run = fit(Finetune(), NET, chosen, seeds=seeds, training=training)
+        return [100 * run.matrix(seed=s).R[-1, -1] for s in range(seeds)]
+
+    alone = last([LATE])
+    gain = {}
+    for k in range(1, LATE):
+        gain[k] = [a - b for a, b in zip(last([k, LATE]), alone)]
+        print(k, gain[k], file=sys.stderr, flush=True)
+    keep(
+        transfer={
+            "on": stream[LATE - 1].name,
+            "training": str(training),
+            "seeds": seeds,
+            "alone": interval(alone)._asdict(),
+            "gain": {stream[k - 1].name: interval(g)._asdict() for k, g in gain.items()},
+        }
+    )
+    (DOCS / "babi-transfer.png").write_bytes(draw_transfer(kept()["transfer"]))
+
+
+# --- speed --------------------------------------------------------------------------------------------------------------
+def speed(pairs: int, epochs: int) -> None:
+    """Joint training, softmax and noise on, beside a loop that does the same arithmetic."""
+    from overhead import pairs as in_turn
+
+    stream = babi("en").hold_out(0.1)
+    task = together(stream)
+    x, y = (torch.cat(parts) for parts in zip(*[(c.x, c.y) for c in task.train.all(len(task.train))]))
+    training = Training(lr=LR, clip=CLIP, batch_size=32, epochs=epochs)
+
+    def fresh() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return NET(stream.shape, stream.outputs)
+
+    def ours() -> None:
+        Learner(fresh(), None, training, scenario="domain").learn(task)
+
+    def by_hand() -> None:
+        net = fresh().train()
+        optimizer = torch.optim.SGD(net.parameters(), LR)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(y)).split(32):
+                optimizer.zero_grad()
+                F.cross_entropy(net(x[rows]), y[rows]).backward()
+                torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
+                optimizer.step()
+
+    found = in_turn(ours, by_hand, pairs)
+    keep(speed={**found, "questions": len(y) * epochs, "pairs": pairs})
+
+
+# --- results ------------------------------------------------------------------------------------------------------------
+def kept() -> dict[str, Any]:
+    path = RESULTS / "babi.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {k: v for k, v in found.items() if k in ("joint", "sequence", "transfer", "speed")}
+
+
+def keep(**part: Any) -> None:
+    save("babi", 1, **{**kept(), **part})
+
+
+def draw_bars(r: dict[str, Any]) -> bytes:
+    with figures.drawing():
+        figure = figures.new(7.0, 3.2)
+        ax = figure.subplots()
+        k = np.arange(1, 21)
+        ax.bar(k, 100 - np.array(r["errors"]), 0.7, color=figures.colours(["ewc"])["ewc"][0], label="ours")
+        ax.plot(k, 100 - np.array(r["published"]), "_", color=figures.INK, ms=11, mew=1.8, label="published")
+        ax.set(
+            title="twenty kinds of question learnt together",
+            xlabel="task",
+            ylabel="accuracy, %",
+            xticks=k,
+            ylim=(0, 105),
+        )
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
+        ax.grid(axis="y")
+    return figures.png(figure)
+
+
+def draw_sequence() -> None:
+    r, together_ = kept()["sequence"], kept().get("joint")
+    style = figures.colours(list(r["R"]))
+    with figures.drawing():
+        figure = figures.new(7.4, 5.2)
+        for ax, k in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, SHOWN):
+            ax.axvline(k, color=figures.SOFT, lw=0.8, ls=":")
+            for name, R in r["R"].items():
+                colour, dash = style[name]
+                ax.plot(range(21), 100 * np.array(R)[:, k - 1], color=colour, ls=dash, lw=1.5, label=name)
+            if together_ is not None:
+                ax.axhline(
+                    100 - together_["errors"][k - 1], color=figures.INK, lw=1, ls=(0, (1.5, 1.2)), label="all at once"
+                )
+            ax.set(title=r["tasks"][k - 1], ylim=(-3, 103), xticks=range(0, 21, 5))
+            ax.grid(axis="y")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=6)
+        for ax in figure.axes[2:]:
+            ax.set_xlabel("tasks learnt")
+        for ax in figure.axes[::2]:
+            ax.set_ylabel("accuracy, %")
+    (DOCS / "babi-sequence.png").write_bytes(figures.png(figure))
+
+
+def draw_transfer(r: dict[str, Any]) -> bytes:
+    with figures.drawing():
+        figure = figures.new(6.4, 3.2)
+        ax = figure.subplots()
+        names = list(r["gain"])
+        mean, half = ([r["gain"][n][key] or 0.0 for n in names] for key in ("mean", "half"))
+        ax.barh(names, mean, xerr=half, color=figures.colours(["ewc"])["ewc"][0], ecolor=figures.SOFT, height=0.65)
+        ax.axvline(0, color=figures.INK, lw=0.8)
+        ax.invert_yaxis()
+        ax.set(title=f"learnt before {r['on']}", xlabel="accuracy gained on it, points")
+        ax.grid(axis="x")
+    return figures.png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["joint", "sequence", "transfer", "speed"])
+    parser.add_argument("--restarts", type=int, default=10)
+    parser.add_argument("--methods", default="finetune,ewc,replay,gem,joint")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=7)
+    said = parser.parse_args()
+    torch.set_num_threads(1)
+    if said.part == "joint":
+        joint(said.restarts, kept().get("joint"))
+    elif said.part == "sequence":
+        sequence(said.methods.split(","), said.epochs, said.seed)
+    elif said.part == "transfer":
+        transfer(said.seeds, said.epochs)
+    else:
+        speed(said.pairs, 2)
+
+
+if __name__ == "__main__":
+    main()

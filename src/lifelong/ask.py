@@ -1,0 +1,121 @@
+"""`ask`: a question about a story, put to the network of a run as its newest checkpoint has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+
+from .checkpoint import Store
+from .errors import DataError, MethodError, RunError
+from .fitting import learner_for
+from .jobs import resume
+from .nets.memory_network import Attentive
+from .run import Job
+from .streams.stories import Question, encode, sentence, story
+
+__all__ = ["Answer", "ask"]
+
+
+@final
+@dataclass(frozen=True)
+class Answer:
+    """An answer, its probability, and how much each hop looked at each sentence that was read, ``[K][M]``."""
+
+    answer: str
+    probability: float
+    story: tuple[str, ...]
+    hops: tuple[tuple[float, ...], ...]
+    left_out: int  # earlier sentences, for which the memory has no room
+    learnt: int  # tasks
+    of: int
+
+    def __str__(self) -> str:
+        lines = [f"{self.answer}  (probability {self.probability:.3f}, {self.learnt} of {self.of} tasks learnt)"]
+        if self.left_out:
+            lines.append(
+                f"the first {self.left_out} sentences were left out: the memory keeps the latest {len(self.story)}"
+            )
+        if self.hops:
+            lines.append("  ".join(f"hop {k}" for k in range(1, len(self.hops) + 1)) + "  sentence")
+            lines += ["  ".join(f"{p:5.2f}" for p in row) + f"  {said}" for said, *row in zip(self.story, *self.hops)]
+        return "\n".join(lines)
+
+
+def ask(
+    folder: Path,
+    story_file: Path,
+    question: str,
+    method: str | None = None,
+    seed: int | None = None,
+    task: int | None = None,
+) -> Answer:
+    """What the run in `folder` answers.
+
+    Args:
+        folder: a run's directory, of the stream babi.
+        story_file: one sentence a line.
+        question: in words of the stream's vocabulary.
+        method, seed: whose answer; default the run's first.
+        task: the number of the kind of question, which the scenario "task" needs.
+
+    Raises:
+        RunError: no run there, or none that has learnt anything.
+        DataError: a story that cannot be read or is empty; a word that is not in the vocabulary.
+        MethodError: another stream; no such method, seed or task.
+    """
+    config = resume(folder)
+    if config.stream != "babi":
+        raise MethodError(
+            f"{folder} is a run on the stream {config.stream!r}, which has no questions: ask one on 'babi'"
+        )
+    job = Job(config.methods[0] if method is None else method, config.seeds[0] if seed is None else seed)
+    if job.method not in config.methods or job.seed not in config.seeds:
+        raise MethodError(
+            f"{folder} has no {job.method} with seed {job.seed}; it has {', '.join(config.methods)} with seeds "
+            f"{', '.join(map(str, config.seeds))}"
+        )
+    try:
+        sentences = story(story_file.read_text(encoding="utf-8"), f"the story {story_file}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the story {story_file}: {error}") from error
+    words = sentence(question)
+    if not words:
+        raise DataError(f"the question {question!r} has no words: ask something like 'Where is Ada?'")
+    saved = Store(folder / job.folder).newest()
+    if saved is None:
+        raise RunError(
+            f"{folder} has no checkpoint of {job.method} with seed {job.seed} yet: let it learn a task first"
+        )
+    stream = config.build_stream(job.seed)
+    learner = learner_for(
+        config.build_method(job.method), config.build_net(), stream, config.build_training(), job.seed
+    )
+    saved["meta"].pop("record")
+    learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
+    memory = stream.shape[0] - 1
+    numbers = {word: i for i, word in enumerate(stream.class_names, 1)}
+    width = max(len(s) for s in (*sentences, words))
+    x = encode([Question(sentences, words, "", ())], numbers, memory, width)
+    about = [t for t in stream if task is not None and t.name.startswith(f"qa{task} ")]
+    if not about and (task is not None or stream.scenario == "task"):
+        known = ", ".join(t.name.split()[0].removeprefix("qa") for t in stream)
+        raise MethodError(f"task {task}: expected the number of the kind of question, one of {known}")
+    p = learner.scores(x, about[0] if about else None)[0].softmax(0)
+    kept = sentences[-memory:]
+    hops: tuple[tuple[float, ...], ...] = ()
+    if isinstance(learner.net, Attentive) and "predict" not in learner.method.acts:
+        with torch.no_grad():
+            hops = tuple(tuple(seen[0, memory - len(kept) :].tolist()) for seen in learner.net.eval().attend(x)[1])
+    best = int(p.argmax())
+    return Answer(
+        stream.class_names[best],
+        float(p[best]),
+        tuple(" ".join(s) for s in kept),
+        hops,
+        len(sentences) - len(kept),
+        learner.learnt,
+        len(stream),
+    )
