@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from lifelong import Finetune, GenerativeReplay, Training, fit
+from lifelong import Finetune, GenerativeReplay, Learner, Task, Tensors, Training, fit
 from lifelong.config import Config
 from lifelong.drawn import kept as kept_drawn
 from lifelong.errors import MethodError
@@ -206,6 +206,13 @@ def test_images_in_0_to_1_are_drawn_so_and_others_are_not() -> None:
 def test_constants_out_of_range(constants: dict[str, float], message: str) -> None:
     with pytest.raises(MethodError, match=message):
         GenerativeReplay(**constants)
+
+
+def test_words_cannot_be_drawn() -> None:
+    net = nn.Sequential(nn.EmbeddingBag(9, 4), nn.Linear(4, 2))
+    words = Tensors(torch.randint(9, (20, 5)), torch.randint(2, (20,)))
+    with pytest.raises(MethodError, match="words of a text"):
+        Learner(net, GenerativeReplay()).learn(Task("t", words, words, (0, 1)))
 
 
 def test_the_report_shows_what_is_drawn_beside_real_images(tmp_path) -> None:

@@ -165,6 +165,10 @@ class GenerativeReplay(Method):
 
     def observe(self, state: Scholar, batch: Batch, output: Tensor, generator: torch.Generator) -> Scholar:
         x = batch.x
+        if not x.is_floating_point():
+            raise MethodError(
+                f"generative_replay draws real numbers; the inputs are {x.dtype} (words of a text): use replay, or features of the inputs"
+            )
         if state.learnt is None:
             unit = bool((x >= 0).all() & (x <= 1).all())  # once a run
             shape = tuple(x.shape[1:])
