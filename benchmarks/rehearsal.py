@@ -4,8 +4,9 @@ replay: permuted MNIST, ten tasks of 1,000 images, 784-256-256-10, batch 10 and 
 gem: the paper's job (arXiv 1706.08840): twenty permutations of 1,000 images, 784-100-100-10, batch 10, 256 memories a task, margin
 0.5. The loop by hand takes one backward a past task, as the authors' code does, and solves the same small dual.
 Both evaluate every task after each. One thread; the library and the loop in turn, in one process.
+threads: the same job of GEM by the library alone, with two threads, as the authors' code was timed.
 
-    LIFELONG_DATA=... python benchmarks/rehearsal.py [--pairs 7] [--gem-pairs 3] [--only replay,gem]
+    LIFELONG_DATA=... python benchmarks/rehearsal.py [--pairs 7] [--gem-pairs 3] [--only replay,gem,threads]
 """
 
 from __future__ import annotations
@@ -136,13 +137,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--gem-pairs", type=int, default=3)
     parser.add_argument("--gem-tasks", type=int, default=20)
-    parser.add_argument("--only", default="replay,gem")
+    parser.add_argument("--only", default="replay,gem,threads")
     parser.add_argument("--source", default="mnist")
     said = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / "rehearsal.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results = {k: v for k, v in found.items() if k in ("replay", "gem", "gem_step_milliseconds")}
+    results = {k: v for k, v in found.items() if k in ("replay", "gem", "gem_step_milliseconds", "gem_two_threads")}
     training = Training(lr=LR, batch_size=BATCH)
     if "replay" in said.only:
         stream = permuted(said.source, tasks=10, seed=0, examples=1000)
@@ -157,6 +158,17 @@ def main() -> None:
         results["gem"] = pairs(ours, partial(gem_by_hand, train, test, 256, 0.5), said.gem_pairs)
         results["gem_step_milliseconds"] = by_task(stream)
         (DOCS / "gem-steps.png").write_bytes(draw(results["gem_step_milliseconds"]))
+        save("rehearsal", 1, **results)
+    if "threads" in said.only:
+        stream = permuted(said.source, tasks=said.gem_tasks, seed=0, examples=1000)
+        torch.set_num_threads(2)
+        seconds = []
+        for _ in range(said.gem_pairs):
+            began = time.perf_counter()
+            fit(GEM(256, 0.5), MLP((100, 100)), stream, training=training)
+            seconds.append(time.perf_counter() - began)
+        results["gem_two_threads"] = seconds
+        print("gem, two threads:", [round(s, 1) for s in seconds], file=sys.stderr)
         save("rehearsal", 1, **results)
     for key in ("replay", "gem"):
         if key in results:
