@@ -137,19 +137,21 @@ def picture(points: dict[str, tuple[float, float, float]]) -> bytes:
 
 
 def used(shares: dict[str, list[list[float]]]) -> bytes:
-    """A map for each layer: a row a task, a column for each of the earlier columns, the last its own."""
+    """A map for each layer: a row a task, a column for each of the earlier columns; what is missing to 1 is its own."""
+    most = max(share for rows in shares.values() for row in rows for share in row[:-1])
     with figures.drawing():
         figure = figures.new(3.4 * len(shares), 3.2)
-        for ax, (layer, rows) in zip(np.atleast_1d(figure.subplots(1, len(shares))), shares.items()):
-            T = len(rows) + 1
-            M = np.full((T - 1, T), np.nan)
+        panels = figure.subplots(1, len(shares), squeeze=False)
+        for ax, (layer, rows) in zip(panels.flat, shares.items()):
+            T = len(rows)
+            M = np.full((T, T), np.nan)
             for k, row in enumerate(rows):
-                M[k, : k + 1], M[k, k + 1] = row[:-1], row[-1]
-            image = ax.imshow(np.ma.masked_invalid(M), cmap="cividis", vmin=0, vmax=1)
+                M[k, : k + 1] = row[:-1]
+            image = ax.imshow(np.ma.masked_invalid(M), cmap="cividis", vmin=0, vmax=most)
             ax.set(title=layer, xlabel="column that is read", ylabel="task")
             ax.set_xticks(range(T), [str(t + 1) for t in range(T)])
-            ax.set_yticks(range(T - 1), [str(t + 2) for t in range(T - 1)])
-        figure.colorbar(image, ax=figure.axes, shrink=0.7, ticks=[0, 0.5, 1])
+            ax.set_yticks(range(T), [str(t + 2) for t in range(T)])
+        figure.colorbar(image, ax=panels, shrink=0.7)
     return figures.png(figure)
 
 

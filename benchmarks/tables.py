@@ -278,7 +278,7 @@ def net2net(r: dict[str, Any]) -> str:
     at = [f"after {n}" for n in r["at"]]
     c = r["net2net_minus"]["wider, random padding"][-1]
     sure = c["half"] is not None and abs(c["mean"]) > c["half"]
-    verdict = ("agrees" if c["mean"] > 0 else "does not agree") if sure else "undecided"
+    verdict = ("agrees" if c["mean"] > 0 else "does not agree") if sure else "is undecided"
     return (
         "## Net2Net on MNIST\n\n"
         f"Convolutions of {first} and {second} filters, {r['units']} hidden units, a teacher of {r['teacher']} iterations; wider: the "
@@ -332,8 +332,8 @@ def progressive(r: dict[str, Any]) -> str:
         "The paper's controls: accuracy on a second rotation of the digits (2,000 images) after so many iterations.\n\n"
         + table(["", *[str(n) for n in r["at"]]], curves)
         + "\n![Which columns a new one reads](columns.png)\n\n"
-        "What each column reads, as shares of Σ Fθ² over the weights that read it (F: exact Fisher information of 100 examples); the "
-        "last of each row is its own.\n\n"
+        "What each column reads of the columns before it, as shares of Σ Fθ² over the weights of the layer that read it and of its own (F: "
+        "exact Fisher information of 100 examples, seed 0).\n\n"
         + measured(r, "python benchmarks/progressive.py" + reduced(r, "seeds", "tasks", "examples"))
     )
 
