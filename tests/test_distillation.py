@@ -111,7 +111,7 @@ def test_lwf_old_outputs_are_all_that_is_held() -> None:
 def test_lwf_knows_the_old_classes_where_all_outputs_compete() -> None:
     learner, batch = begun(LwF(), toy_stream("class"), outputs="all")
     assert batch.mask is None
-    assert learner.state.heads.nonzero()[:, 1].tolist() == [0, 1, 2]
+    assert learner.state.before.heads.nonzero()[:, 1].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])

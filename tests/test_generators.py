@@ -118,7 +118,7 @@ def test_a_step_is_the_papers_equation(scenario: str, targets: str) -> None:
     draws = generator(0, "d")
     x = VAE(**SMALL).draw(state.last, 9, (FEATURES,), state.unit, draws)
     assert torch.equal(batch.x[6:], x)
-    asked = torch.randint(len(state.heads), (9,), generator=draws)
+    asked = torch.randint(len(state.solver.heads), (9,), generator=draws)
     heads = {"task": [[0, 1, 2], [3, 4, 5]], "domain": [[0, 1, 2]], "class": [list(range(6))]}[scenario]
     present = {"task": [6, 7, 8], "domain": [0, 1, 2], "class": list(range(9))}[scenario]
     z = learner.net(batch.x)
@@ -148,7 +148,7 @@ def test_soft_targets_may_sum_over_all_that_compete() -> None:
     new = Batch(stream[1].train.x[:6], stream[1].train.y[:6], learner._mask(stream[1]))
     batch = method.examples(learner.state, learner.net, new, generator(0, "d"))
     z = learner.net(batch.x)
-    target = only(answers(learner.net, learner.state.solver, batch.x[6:]), torch.arange(9) < 3)
+    target = only(answers(learner.net, learner.state.solver.weights, batch.x[6:]), torch.arange(9) < 3)
     expected = 0.5 * distance(z[6:], target, 2.0, torch.arange(9) < 6).mean()
     torch.testing.assert_close(method.loss(learner.state, learner.net, batch, z), expected)
 

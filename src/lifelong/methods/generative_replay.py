@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
-from ..parts.distillation import Normaliser, answers, distance, kept, only
+from ..parts.distillation import Before, Normaliser, answers, distance, only
 from ..parts.generators import VAE, WGANGP, Generator, Learnt
 from ..vector import Vector
 
@@ -33,18 +32,14 @@ __all__ = ["GenerativeReplay"]
 @final
 @dataclass(frozen=True)
 class Scholar:
-    """What learns, and the last scholar: the generator and solver as the task before left them."""
+    """The generator that learns, and the last scholar: generator and solver as the task before left them."""
 
-    learnt: Learnt | None  # None before the first step
-    last: Vector | None
-    solver: dict[str, Tensor] | None
-    heads: Tensor  # [h, C] the outputs that competed in old task o; one row where the task is not known
-    present: Tensor  # [C] those that compete now
-    known: bool  # whether each task has a head of its own
+    learnt: Learnt | None  # the generator; None before the first step
+    last: Vector | None  # its weights as the last task left them
+    solver: Before
     unit: bool  # whether inputs lie in 0..1
     shape: list[int]
     seed: int
-    tasks: int = 0
 
 
 @final
@@ -105,50 +100,35 @@ class GenerativeReplay(Method):
         return 1 / tasks if self.new is None else self.new
 
     def init(self, theta: Vector, spec: Spec) -> Scholar:
-        every = torch.ones(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
-        known = spec.scenario == "task"
-        return Scholar(None, None, None, every.new_zeros(0, spec.outputs), every, known, False, [], spec.seed)
+        return Scholar(None, None, Before.none(theta, spec), False, [], spec.seed)
 
     def begin(self, state: Scholar, edge: Edge) -> Scholar:
-        present = torch.ones_like(state.present)
-        if state.known and edge.mask is not None:
-            present = edge.mask
-        elif not state.known and edge.seen:
-            present = torch.zeros_like(present).index_fill_(0, torch.tensor(edge.seen, device=present.device), True)
-        if not edge.index or state.learnt is None:
-            return replace(state, present=present, tasks=state.tasks + 1)
-        past = state.present[None]
-        return replace(
-            state,
-            last=state.learnt.weights.clone(),
-            solver=kept(edge.net),
-            heads=torch.cat([state.heads, past]) if state.known else past,
-            present=present,
-            tasks=state.tasks + 1,
-        )
+        last = None if state.learnt is None else state.learnt.weights.clone()
+        return replace(state, last=last, solver=state.solver.next(edge))
 
     def examples(self, state: Scholar, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        if state.last is None or state.solver is None:
+        solver = state.solver
+        if state.last is None or solver.weights is None:
             return batch
         n = self.batch or len(batch.y)
         x = self._draws.draw(state.last, n, tuple(state.shape), state.unit, generator).to(batch.x)
-        head = torch.randint(len(state.heads), (n,), generator=generator, device=generator.device)
-        mask = state.heads[head.to(state.heads.device)]
-        said = only(answers(net, state.solver, x), mask.to(x.device))
+        head = torch.randint(len(solver.heads), (n,), generator=generator, device=generator.device)
+        mask = solver.heads[head.to(x.device)]
+        said = only(answers(net, solver.weights, x), mask)
         y = said.nan_to_num(float("-inf")).argmax(1)
-        r = self._share(state.tasks)
+        r = self._share(solver.tasks)
         if self.targets == "hard":
-            return batch.weighed(r).plus(Batch(x, y, mask if state.known else None).weighed(1 - r))
-        old = Batch(x, y, mask if state.known else None, target=said)
+            return batch.weighed(r).plus(Batch(x, y, mask if solver.known else None).weighed(1 - r))
+        old = Batch(x, y, mask if solver.known else None, target=said)
         return batch.weighed(r).plus(old.weighed(0.0))
 
     def loss(self, state: Scholar, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         if batch.target is None:
             return output.new_zeros(())
-        over = state.present if self.normaliser == "all" and not state.known else None
+        over = state.solver.present if self.normaliser == "all" and not state.solver.known else None
         H = distance(output, batch.target, self.temperature, over)
         held = (~batch.target.isnan()).any(1).sum().clamp(min=1)
-        return (1 - self._share(state.tasks)) * H.sum() / held
+        return (1 - self._share(state.solver.tasks)) * H.sum() / held
 
     def sample(self, state: Scholar, n: int, generator: torch.Generator) -> Tensor | None:
         if state.learnt is None:
@@ -156,12 +136,7 @@ class GenerativeReplay(Method):
         return self._draws.draw(state.learnt.weights, n, tuple(state.shape), state.unit, generator)
 
     def resize(self, state: Scholar, mapping: IndexMap, theta: Vector) -> Scholar:
-        solver = state.solver
-        if solver is not None:
-            solver = mapping.tensors(solver, {**solver, **theta.dict()})
-        more = 0 if mapping.outputs is None else mapping.outputs - len(state.present)
-        heads, present = F.pad(state.heads, (0, more)), F.pad(state.present, (0, more))
-        return replace(state, solver=solver, heads=heads, present=present)
+        return replace(state, solver=state.solver.resize(mapping, theta))
 
     def observe(self, state: Scholar, batch: Batch, output: Tensor, generator: torch.Generator) -> Scholar:
         x = batch.x
@@ -176,7 +151,7 @@ class GenerativeReplay(Method):
         assert state.learnt is not None
         weight = x.new_full((len(x),), 1 / len(x))
         if state.last is not None:
-            n, r = self.batch or len(x), self._share(state.tasks)
+            n, r = self.batch or len(x), self._share(state.solver.tasks)
             drawn = self._draws.draw(state.last, n, tuple(state.shape), state.unit, generator).to(x)
             x = torch.cat([x, drawn])
             weight = torch.cat([weight * r, x.new_full((n,), (1 - r) / n)])

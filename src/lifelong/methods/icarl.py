@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
-from ..parts.distillation import answers, kept
+from ..parts.distillation import answers, grown, kept
 from ..parts.features import features
 from ..parts.fisher import evaluating
 from ..parts.rehearsal import Past, exemplars
@@ -116,9 +116,7 @@ class ICaRL(Method):
         return replace(state, past=past, means=F.normalize(sums))
 
     def resize(self, state: Exemplars, mapping: IndexMap, theta: Vector) -> Exemplars:
-        weights, means = state.weights, state.means
-        if weights is not None:
-            weights = mapping.tensors(weights, {**weights, **theta.dict()})
+        weights, means = grown(state.weights, mapping, theta), state.means
         more = 0 if mapping.outputs is None else mapping.outputs - len(state.seen)
         seen, old = F.pad(state.seen, (0, more)), F.pad(state.old, (0, more))
         means = None if means is None else F.pad(means, (0, 0, 0, more))

@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, GradOf, Method, Spec, Step, not_negative
-from ..parts.distillation import Normaliser, answers, distance, kept, only
+from ..parts.distillation import Before, Normaliser, answers, distance, only
 from ..vector import Vector
 
 __all__ = ["LwF"]
@@ -30,14 +29,10 @@ __all__ = ["LwF"]
 @final
 @dataclass(frozen=True)
 class Earlier:
-    """The network as it was before the present task, and which of its outputs meant what."""
+    """The network before the present task, and the steps taken in it as long as its head warms up."""
 
-    weights: dict[str, Tensor] | None
-    heads: Tensor  # [h, C] the outputs that competed in old task o; one row where the task is not known
-    present: Tensor  # [C] the outputs that compete now
-    known: bool  # whether each task has a head of its own
-    tasks: int = 0  # met so far, the present one included
-    steps: int = 0  # taken in the present one, as long as its head warms up
+    before: Before
+    steps: int = 0
 
 
 @final
@@ -75,40 +70,31 @@ class LwF(Method):
         return super().acts - without - (set() if self.warmup else {"gradient", "project", "track"})
 
     def init(self, theta: Vector, spec: Spec) -> Earlier:
-        every = torch.ones(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
-        return Earlier(None, every.new_zeros(0, spec.outputs), every, spec.scenario == "task")
+        return Earlier(Before.none(theta, spec))
 
     def begin(self, state: Earlier, edge: Edge) -> Earlier:
-        every = torch.ones_like(state.present)
-        if state.known or not edge.seen:
-            present = every if edge.mask is None else edge.mask
-        else:
-            present = torch.zeros_like(every).index_fill_(0, torch.tensor(edge.seen, device=every.device), True)
-        if not edge.index:
-            return replace(state, present=present, tasks=1)
-        past = state.present[None]
-        heads = torch.cat([state.heads, past]) if state.known else past
-        return Earlier(kept(edge.net), heads, present, state.known, state.tasks + 1)
+        return Earlier(state.before.next(edge))
 
     def examples(self, state: Earlier, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        return batch.weighed(1 / state.tasks) if state.weights is not None else batch
+        return batch if state.before.weights is None else batch.weighed(1 / state.before.tasks)
 
     def loss(self, state: Earlier, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        if state.weights is None:
+        before = state.before
+        if before.weights is None:
             return output.new_zeros(())
-        target = only(answers(net, state.weights, batch.x), state.heads[:, None])  # [h, B, C]
-        over = state.present if self.normaliser == "all" else None
+        target = only(answers(net, before.weights, batch.x), before.heads[:, None])  # [h, B, C]
+        over = before.present if self.normaliser == "all" else None
         H = distance(output, target, self.temperature, over).mean(1)  # of each head
         if self.weighting == "paper":
             return self.strength * H.sum()
-        return self.strength * (1 - 1 / state.tasks) * H.mean()
+        return self.strength * (1 - 1 / before.tasks) * H.mean()
 
     # --- warming up -------------------------------------------------------------------------------------------------
     def _warm(self, state: Earlier) -> Tensor | None:
         """The outputs that learn alone now, ``[C]``; None: everything learns."""
-        if state.weights is None or state.steps >= self.warmup:
+        if state.before.weights is None or state.steps >= self.warmup:
             return None
-        return state.present & ~state.heads.any(0)
+        return state.before.present & ~state.before.heads.any(0)
 
     def gradient(self, state: Earlier, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
         new = self._warm(state)
@@ -123,14 +109,9 @@ class LwF(Method):
     def track(self, state: Earlier, step: Step) -> Earlier:
         return replace(state, steps=state.steps + 1) if state.steps < self.warmup else state
 
-    # --- ------------------------------------------------------------------------------------------------------------
+    # --- growing ----------------------------------------------------------------------------------------------------
     def resize(self, state: Earlier, mapping: IndexMap, theta: Vector) -> Earlier:
-        weights = state.weights
-        if weights is not None:
-            weights = mapping.tensors(weights, {**weights, **theta.dict()})
-        more = 0 if mapping.outputs is None else mapping.outputs - len(state.present)
-        heads, present = F.pad(state.heads, (0, more)), F.pad(state.present, (0, more))
-        return replace(state, weights=weights, heads=heads, present=present)
+        return replace(state, before=state.before.resize(mapping, theta))
 
 
 def _rows(theta: Vector, outputs: Tensor) -> Vector:

@@ -8,19 +8,66 @@ code multiplies by it, which with T = 2 is a strength four times as large).
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..growth import IndexMap
+from ..method import Edge, Spec
+from ..vector import Vector
 from .fisher import evaluating
 
-__all__ = ["Normaliser", "answers", "distance", "kept", "only"]
+__all__ = ["Before", "Normaliser", "answers", "distance", "grown", "kept", "only"]
 
 # what the present network's probabilities sum to 1 over: the outputs of the past, or all that compete (new ones then count as
 # outputs to which the earlier network gave 0, as in van de Ven's code)
 Normaliser = Literal["old", "all"]
+
+
+@final
+@dataclass(frozen=True)
+class Before:
+    """The network as it was before the present task, and which of its outputs meant what."""
+
+    weights: dict[str, Tensor] | None  # None in the first task
+    heads: Tensor  # [h, C] the outputs that competed in old task o; one row where the task is not known
+    present: Tensor  # [C] the outputs that compete now
+    known: bool  # whether each task has a head of its own
+    tasks: int = 0  # met so far, the present one included
+
+    @staticmethod
+    def none(theta: Vector, spec: Spec) -> Before:
+        """Before the first task."""
+        every = torch.ones(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
+        return Before(None, every.new_zeros(0, spec.outputs), every, spec.scenario == "task")
+
+    def next(self, edge: Edge) -> Before:
+        """At the beginning of a task."""
+        present = torch.ones_like(self.present)
+        if self.known and edge.mask is not None:
+            present = edge.mask
+        elif not self.known and edge.seen:
+            present = torch.zeros_like(present).index_fill_(0, torch.tensor(edge.seen, device=present.device), True)
+        if not edge.index:
+            return replace(self, present=present, tasks=1)
+        past = self.present[None]
+        heads = torch.cat([self.heads, past]) if self.known else past
+        return Before(kept(edge.net), heads, present, self.known, self.tasks + 1)
+
+    def resize(self, mapping: IndexMap, theta: Vector) -> Before:
+        """After a growth."""
+        more = 0 if mapping.outputs is None else mapping.outputs - len(self.present)
+        heads, present = F.pad(self.heads, (0, more)), F.pad(self.present, (0, more))
+        return replace(self, weights=grown(self.weights, mapping, theta), heads=heads, present=present)
+
+
+def grown(weights: dict[str, Tensor] | None, mapping: IndexMap, theta: Vector) -> dict[str, Tensor] | None:
+    """An earlier network's weights after a growth: its new outputs are those of the present one, and stand for nothing."""
+    return None if weights is None else mapping.tensors(weights, {**weights, **theta.dict()})
 
 
 def kept(net: nn.Module) -> dict[str, Tensor]:
