@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
     from avalanche.training.templates import SupervisedTemplate
 
-METHODS = ("finetune", "ewc", "si", "mas", "replay", "derpp", "gem", "agem")
+METHODS = ("finetune", "ewc", "si", "mas", "replay", "derpp", "gem", "agem", "lwf", "generative_replay", "icarl")
 CLASSES = 10
 EVAL_BATCH_SIZE = 512
 
@@ -81,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--root", help="the folder of MNIST/raw, for --benchmark classic")
     parser.add_argument("--hidden", default="256,256", help="hidden sizes, separated by commas")
     arguments = parser.parse_args()
-    if arguments.method in ("ewc", "si", "mas") and arguments.strength is None:
+    if arguments.method in ("ewc", "si", "mas", "lwf") and arguments.strength is None:
         parser.error(f"--method {arguments.method} needs --strength")
     return arguments
 
@@ -135,7 +135,19 @@ def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -
     import torch
     from avalanche.evaluation.metrics import accuracy_metrics
     from avalanche.training.plugins import EvaluationPlugin
-    from avalanche.training.supervised import AGEM, DER, EWC, GEM, MAS, Naive, Replay, SynapticIntelligence
+    from avalanche.training.supervised import (
+        AGEM,
+        DER,
+        EWC,
+        GEM,
+        MAS,
+        GenerativeReplay,
+        ICaRL,
+        LwF,
+        Naive,
+        Replay,
+        SynapticIntelligence,
+    )
 
     common: dict[str, Any] = {
         "model": network,
@@ -162,6 +174,21 @@ def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -
         return GEM(patterns_per_exp=256, memory_strength=0.5, **common)
     if arguments.method == "agem":
         return AGEM(patterns_per_exp=256, sample_size=256, **common)
+    if arguments.method == "lwf":
+        return LwF(alpha=arguments.strength, temperature=2.0, **common)
+    if arguments.method == "generative_replay":
+        return GenerativeReplay(**common)
+    if arguments.method == "icarl":
+        del common["model"], common["criterion"]
+        body, head = network[:-1], network[-1]
+        return ICaRL(
+            feature_extractor=body,
+            classifier=head,
+            memory_size=2000,
+            buffer_transform=None,
+            fixed_memory=True,
+            **common,
+        )
     return Naive(**common)
 
 
@@ -181,7 +208,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(arguments.seed)
 
     start = time.perf_counter()
-    if arguments.benchmark == "classic":
+    if arguments.method == "icarl":
+        from avalanche.benchmarks.classic import SplitMNIST
+
+        benchmark = SplitMNIST(
+            5, return_task_id=False, fixed_class_order=list(range(CLASSES)), dataset_root=arguments.root
+        )
+    elif arguments.benchmark == "classic":
         with np.load(arguments.data) as archive:
             permutations = archive["permutations"]
         benchmark = make_classic(arguments.root, permutations)
