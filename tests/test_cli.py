@@ -162,6 +162,10 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in {e["name"] for e in json.loads(capsys.readouterr().out)}
 
 
+# test_babi holds that they say so
+NOT_ON_STORIES = {"fearnet", "generative_replay", "grow", "hat", "progressive"}
+
+
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 @pytest.mark.parametrize("stream", [s for s in STREAMS if s not in ("folder", "clinc150")])
 def test_every_method_on_every_stream_and_scenario(stream: str, scenario: str, tmp_path: Path) -> None:
@@ -170,7 +174,8 @@ def test_every_method_on_every_stream_and_scenario(stream: str, scenario: str, t
     for name, entry in METHODS.items():
         with contextlib.suppress(MethodError):
             entry.load()().check(scenario)
-            methods.append(name)
+            if stream != "babi" or name not in NOT_ON_STORIES:
+                methods.append(name)
     keys = {"stream": stream, "stream.source": "digits", "stream.examples": 80, "stream.test_examples": 40}
     keys |= {
         "scenario": scenario,

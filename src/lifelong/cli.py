@@ -122,6 +122,7 @@ def _main(args: list[str]) -> int:
         from .studies import taxonomy
 
         taxonomy(said.affinities, _budgets(said.budget), said.sources, said.goal, said.out)
+        return 0
     if said.command == "ask":
         from .ask import ask
 

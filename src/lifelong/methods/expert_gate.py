@@ -153,7 +153,7 @@ class ExpertGate(Method):
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter_(1, best[:, None], True)
         if self.least is not None:
             chosen |= p >= self.least
-        scores = x.new_zeros(len(x), len(state.classes[0]))
+        scores = next(net.parameters()).new_zeros(len(x), len(state.classes[0]))
         alone = chosen.sum(1) == 1
         for k in chosen.any(0).nonzero().flatten().tolist():
             rows = chosen[:, k].nonzero().flatten()

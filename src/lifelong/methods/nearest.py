@@ -74,7 +74,7 @@ class NearestMean(_Nearest):
     def predict(self, state: Means | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.sums is None:
             return net(x)  # type: ignore[no-any-return]
-        distance = torch.cdist(x.flatten(1), state.sums / state.counts[:, None].clamp(min=1))
+        distance = torch.cdist(x.flatten(1).to(state.sums), state.sums / state.counts[:, None].clamp(min=1))
         return (-distance).masked_fill(state.counts == 0, float("-inf"))
 
 
@@ -108,5 +108,6 @@ class NearestNeighbour(_Nearest):
     def predict(self, state: Inputs | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.x is None:
             return net(x)  # type: ignore[no-any-return]
-        nearest = x.new_full((len(x), state.outputs), float("inf"))
-        return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), torch.cdist(x.flatten(1), state.x), "amin")
+        nearest = state.x.new_full((len(x), state.outputs), float("inf"))
+        distance = torch.cdist(x.flatten(1).to(state.x), state.x)
+        return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), distance, "amin")
