@@ -165,6 +165,10 @@ def carry_moments(moments: dict[str, Any], old: Vector, new: Vector, mapping: In
     order = moments["param_groups"][0]["params"]
     if len(moments["param_groups"]) != 1:
         raise MethodError("a network that grows needs an optimiser with one parameter group")
+    if len(order) != len(old.names):
+        raise MethodError(
+            f"a network that grows needs an optimiser of all its {len(old.names)} trainable parameters; this one has {len(order)}"
+        )
     names = dict(zip(old.names, order))
     keys = {k for s in moments["state"].values() for k in s}
     if "square_avg" in keys:

@@ -167,6 +167,7 @@ class Learner:
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
+        self._ungrown: nn.Module | None = None  # as it was before it grew
         self.costs = Costs()
         self._random = _torch_state_of(derive(seed, "torch"))  # torch's own generator, as this learner has it
         self._draws = generator(seed, "method/0", self.device)
@@ -187,7 +188,8 @@ class Learner:
         """
         began = time.perf_counter()
         if self.at is None:
-            self._enter(task)
+            with self._own_random():  # a data set may draw
+                self._enter(task)
         own = self._own(task)
         examples = own if "data" not in self.method.acts else self.method.data(self.state, own, self.past)
         mask = self._mask(task)
@@ -202,7 +204,7 @@ class Learner:
                 yield Pause(self.at.step, steps, self.at.epoch, loss, "train" if self.at.step < steps else "end")
                 began = time.perf_counter()
             edge = self._edge(ready, mask, task)
-            grown = self._expand(edge) if "expand" in self.method.acts else []
+            grown = self._expand(edge) if steps and "expand" in self.method.acts else []
             if not grown:
                 break
             self._grow(grown)
@@ -320,10 +322,12 @@ class Learner:
 
     def _expand(self, edge: Edge) -> list[Growth]:
         correct, n = 0, 0
-        for chunk in edge.examples.all(ROWS):
-            # of the network that learns, whatever answers when it is done
-            scores = self._scores(chunk.x, edge.mask if chunk.mask is None else chunk.mask, None, answers=False)
-            correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
+        with self._own_random():  # a data set may draw
+            for chunk in edge.examples.all(ROWS):
+                # of the network that learns, whatever answers when it is done
+                mask = edge.mask if chunk.mask is None else chunk.mask
+                scores = self._scores(chunk.x, mask, None, answers=False)
+                correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
         with torch.no_grad():
             return self.method.expand(self.state, edge, correct / n)
 
@@ -378,6 +382,8 @@ class Learner:
         """Enlarges the network: its `grow(operation)` changes it and gives an `IndexMap`, which the optimiser's moments
         and the method's state follow."""
         for operation in operations:
+            if self._ungrown is None:
+                self._ungrown = copy.deepcopy(self.net)
             old, moments = self.theta, self.optimizer.state_dict()
             mapping = grow(self.net, operation)
             self.net.to(device=self.device, dtype=self.dtype)
@@ -528,13 +534,17 @@ class Learner:
         return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
 
     def load_state_dict(self, saved: dict[str, Any], past: Iterable[Task] = ()) -> None:
-        """Goes back to what `state_dict` gave. `past` are the tasks met before, for a method that trains on them."""
+        """Goes back to what `state_dict` gave; where this learner has grown, to a network of its own as it was before. `past` are the tasks met before, for a method that trains on them."""
         meta = saved["meta"]
         tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         if meta["method"] != self.method.name:
             raise MethodError(
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
             )
+        if self._ungrown is not None:
+            self.net = copy.deepcopy(self._ungrown)
+        if meta["growth"] and self._ungrown is None:
+            self._ungrown = copy.deepcopy(self.net)
         for operation in meta["growth"]:
             grow(self.net, Growth(**operation))
         self.growth = [Growth(**g) for g in meta["growth"]]

@@ -54,7 +54,7 @@ class Batch(NamedTuple):
         """With weights that sum to `total`, as they are to one another."""
         n = len(self.y)
         if self.weight is not None:
-            return self._replace(weight=self.weight * total)
+            return self._replace(weight=self.weight * (total / self.weight.sum()))
         return self._replace(weight=torch.full((n,), total / n, device=self.y.device))
 
     def plus(self, other: Batch) -> Batch:
@@ -73,6 +73,8 @@ class Batch(NamedTuple):
         elif mask is not None and mask.dim() == 2:
             mask = torch.cat([mask, torch.ones_like(mask[:1]).expand(k, -1)])
         target = self.target
+        if target is not None and other.target is not None:
+            raise MethodError("two methods of this chain hold examples to earlier answers: leave one of them out")
         if target is not None or other.target is not None:
             width = (target if target is not None else other.target).shape[1]  # type: ignore[union-attr]
             parts = [(target, B), (other.target, k)]
@@ -177,6 +179,8 @@ class Method:
     once: ClassVar[bool] = False
     # True: `data` is handed the examples of past tasks, which are then kept.
     rereads: ClassVar[bool] = False
+    # True: asks the network as it was before a task, which must then answer by itself.
+    asks: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
 
@@ -315,6 +319,12 @@ def chain(*methods: Method) -> Method:
                 f"{claimants[0]} and {claimants[1]} both claim the slot {claim!r}, which only one method can hold: "
                 "leave one of them out"
             )
+    asking = next((m.name for m in flat if m.asks), None)
+    answering = next((m.name for m in flat if "predict" in m.acts and not m.asks), None)
+    if asking and answering:
+        raise MethodError(
+            f"{asking} asks the network as it was before a task, and with {answering} that is not what answers: leave one of them out"
+        )
     return Chain(flat)
 
 

@@ -81,7 +81,7 @@ class EWC(Guarded):
         if self.normalise:
             mean = float(sum(t.sum() for t in F.tensors)) / len(F)
             F = F / mean if mean > 0 else F
-        F = self.scaled(F)
+        F = self.scaled(F, edge.net)
         if self.online:
             return state.moved(state.A * self.gamma + F, edge.theta)
         return state.plus(F, edge.theta)

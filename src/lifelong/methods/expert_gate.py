@@ -26,7 +26,7 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec, not_negative
 from ..parts.autoencoder import Autoencoder, Scale, fitted
-from ..parts.distillation import answers, distance, kept, only
+from ..parts.distillation import answers, distance, grown, kept, only
 from ..parts.fisher import evaluating
 from ..stream import Examples
 from ..vector import Vector
@@ -129,7 +129,7 @@ class ExpertGate(Method):
         return replace(state, nets=[*state.nets, kept(edge.net)], classes=[*state.classes, classes], teacher=None)
 
     def resize(self, state: Experts, mapping: IndexMap, theta: Vector) -> Experts:
-        nets = [mapping.tensors(own, {**own, **theta.dict()}) for own in state.nets]
+        nets = [grown(own, mapping, theta) or own for own in state.nets]
         classes = state.classes
         if mapping.outputs is not None:
             more = mapping.outputs

@@ -133,11 +133,11 @@ class FearNet(Method):
         assert isinstance(net, Mirror)
         codes = net.codes(batch.x)
         logits = net.head(codes[-1]).masked_fill(~(state.known | state.recent), float("-inf"))
-        loss = F.cross_entropy(logits, batch.y)
+        loss = F.cross_entropy(logits, batch.y, reduction="none")
         decoded = net.decode(codes[-1])[::-1]  # the input first
         for j, (h, h_hat) in enumerate(zip(codes, decoded)):
-            loss = loss + (self.code_weight if j else self.input_weight) * F.mse_loss(h_hat, h)
-        return loss
+            loss = loss + (self.code_weight if j else self.input_weight) * (h_hat - h).square().mean(1)
+        return loss.mean() if batch.weight is None else (loss * batch.weight).sum()
 
     def end(self, state: Brain, edge: Edge) -> Brain:
         if self._sleeps(state):
@@ -206,7 +206,11 @@ class FearNet(Method):
         return torch.where(answers, recent + 1e-6 * long_term, long_term + 1e-6 * recent)
 
     def resize(self, state: Brain, mapping: IndexMap, theta: Vector) -> Brain:
-        more = 0 if mapping.outputs is None else mapping.outputs - len(state.known)
+        if mapping.outputs is None:
+            raise MethodError(
+                "fearnet draws through its network's mirror image: it cannot be chained with what widens networks"
+            )
+        more = mapping.outputs - len(state.known)
         means = None if state.means is None else F.pad(state.means, (0, 0, 0, more))
         roots = None if state.roots is None else F.pad(state.roots, (0, 0, 0, 0, 0, more))
         return replace(
@@ -217,7 +221,8 @@ class FearNet(Method):
 def nearness(x: Tensor, u: Tensor, y: Tensor, classes: int) -> Tensor:
     """P_HC(k | x) ``[B, C]`` of inputs ``[B, d]`` by recent examples `u` ``[n, d]`` with labels `y`."""
     nearest = x.new_full((len(x), classes), float("inf"))
-    nearest.scatter_reduce_(1, y.expand(len(x), -1), torch.cdist(x, u), "amin")
+    centre = u.mean(0)  # far from the origin the distances would be rounded
+    nearest.scatter_reduce_(1, y.expand(len(x), -1), torch.cdist(x - centre, u - centre), "amin")
     beta = 1 / (EPSILON + nearest)  # 0 where a class has no example
     return beta / beta.sum(1, keepdim=True)
 

@@ -71,6 +71,7 @@ class GenerativeReplay(Method):
 
     name: ClassVar[str] = "generative_replay"
     neutral: ClassVar[dict[str, Any]] = {"batch": 0}
+    asks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 0:
@@ -103,6 +104,11 @@ class GenerativeReplay(Method):
         return Scholar(None, None, Before.none(theta, spec), False, [], spec.seed)
 
     def begin(self, state: Scholar, edge: Edge) -> Scholar:
+        first = next(edge.examples.all(512), None) if state.unit else None
+        if first is not None and not bool(((first.x >= 0) & (first.x <= 1)).all()):
+            raise MethodError(
+                f"task {edge.index + 1} brings inputs outside 0..1, where the first task's lay within and are drawn so: scale all tasks alike"
+            )
         last = None if state.learnt is None else state.learnt.weights.clone()
         return replace(state, last=last, solver=state.solver.next(edge))
 

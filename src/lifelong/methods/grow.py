@@ -90,7 +90,8 @@ class Grow(Method):
         ]
 
     def resize(self, state: Grown, mapping: IndexMap, theta: Vector) -> Grown:
-        return state if mapping.scale is None else replace(state, operations=state.operations + 1)
+        widened = mapping.outputs is None and any(origin is not None for origin, _ in mapping.source.values())
+        return replace(state, operations=state.operations + 1) if widened else state
 
     def _layers(self, edge: Edge) -> tuple[str, ...]:
         if hasattr(edge.net, "grow"):

@@ -155,6 +155,9 @@ class HAT(Method):
     def predict(self, state: Attended | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if task is None:
             raise MethodError("hat needs the task of the inputs: predict(x, task)")
-        if state is None or task >= len(state.masks):  # not learnt yet: the network as it is
+        if state is None:
             return net(x)  # type: ignore[no-any-return]
+        if task >= len(state.masks):  # not learnt yet: the network as it is, its attention hard
+            assert isinstance(net, Gated)
+            return net(x, [e > 0 for e in net.embeddings])  # type: ignore[no-any-return]
         return functional_call(net, state.buffers[task], (x, state.masks[task]))  # type: ignore[no-any-return]

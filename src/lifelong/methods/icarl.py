@@ -7,7 +7,7 @@ g_y are sigmoids of the outputs, q_i^y those of the network as it was before the
 exemplars, of which a step takes a batch (its mean over examples). φ is the input of the last linear layer at length 1, and μ_y the
 mean over class y's exemplars, again at length 1. At most K exemplars are kept, ⌊K/t⌋ of each of t classes, chosen by herding
 (algorithm 4, `lifelong.parts.memory.herd`) and given up from the end (algorithm 5). A class that returns in a later task is learnt
-there as new.
+there as new, and its exemplars are chosen anew.
 
 The paper's table 3: hybrid 1 is ``classifier="network"``; hybrid 2 is ``distil=False``; hybrid 3 is both; LwF.MC is ``slots=0,
 classifier="network"``.
@@ -107,7 +107,7 @@ class ICaRL(Method):
         if not self.slots:
             return state
         assert edge.task is not None
-        past = exemplars(state.past, edge, edge.task.train, self.slots, herding=True)
+        past = exemplars(state.past, edge, edge.task.train, self.slots, herding=True, replaced=True)
         held = past.memory.slots
         y = held["y"][: past.memory.filled]
         with evaluating(edge.net):
@@ -119,7 +119,8 @@ class ICaRL(Method):
         weights, means = grown(state.weights, mapping, theta), state.means
         more = 0 if mapping.outputs is None else mapping.outputs - len(state.seen)
         seen, old = F.pad(state.seen, (0, more)), F.pad(state.old, (0, more))
-        means = None if means is None else F.pad(means, (0, 0, 0, more))
+        # wider features have other means, which the task's end will know
+        means = None if means is None or mapping.outputs is None else F.pad(means, (0, 0, 0, more))
         return replace(state, seen=seen, old=old, weights=weights, means=means)
 
     def predict(self, state: Exemplars | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:

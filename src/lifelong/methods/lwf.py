@@ -21,6 +21,7 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, GradOf, Method, Spec, Step, not_negative
 from ..parts.distillation import Before, Normaliser, answers, distance, only
+from ..parts.features import head_names
 from ..vector import Vector
 
 __all__ = ["LwF"]
@@ -32,6 +33,7 @@ class Earlier:
     """The network before the present task, and the steps taken in it as long as its head warms up."""
 
     before: Before
+    head: tuple[str, ...] = ()  # the last layer's weights
     steps: int = 0
 
 
@@ -44,7 +46,7 @@ class LwF(Method):
         strength: λ_o.
         temperature: T.
         weighting: paper (the new loss counts whole), or tasks (each task counts alike: 1/k and 1 − 1/k).
-        normaliser: what the present answers sum to 1 over: old (the outputs of the past), or all that compete.
+        normaliser: what the present answers sum to 1 over: old (the outputs of the past), or all seen so far.
         warmup: steps at the beginning of a task in which only its new outputs learn.
     """
 
@@ -56,6 +58,7 @@ class LwF(Method):
 
     name: ClassVar[str] = "lwf"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
+    asks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength, warmup=self.warmup)
@@ -73,7 +76,9 @@ class LwF(Method):
         return Earlier(Before.none(theta, spec))
 
     def begin(self, state: Earlier, edge: Edge) -> Earlier:
-        return Earlier(state.before.next(edge))
+        before = state.before.next(edge)
+        fresh = bool((before.present & ~before.heads.any(0)).any())
+        return Earlier(before, head_names(edge.net), 0 if fresh else self.warmup)  # nothing new: nothing to warm up
 
     def examples(self, state: Earlier, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         return batch if state.before.weights is None else batch.weighed(1 / state.before.tasks)
@@ -98,12 +103,14 @@ class LwF(Method):
 
     def gradient(self, state: Earlier, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
         new = self._warm(state)
-        return grads if new is None else grads.map(torch.mul, _rows(theta, new))
+        return grads if new is None else grads.map(torch.mul, _rows(theta, state.head, new))
 
     def project(self, state: Earlier, step: Step) -> None:
         new = self._warm(state)
         if new is not None:  # momentum and decay move weights without gradient
-            for p, before, rows in zip(step.after.tensors, step.before.tensors, _rows(step.after, new).tensors):
+            for p, before, rows in zip(
+                step.after.tensors, step.before.tensors, _rows(step.after, state.head, new).tensors
+            ):
                 p.copy_(torch.where(rows > 0, p, before))
 
     def track(self, state: Earlier, step: Step) -> Earlier:
@@ -114,11 +121,10 @@ class LwF(Method):
         return replace(state, before=state.before.resize(mapping, theta))
 
 
-def _rows(theta: Vector, outputs: Tensor) -> Vector:
+def _rows(theta: Vector, head: tuple[str, ...], outputs: Tensor) -> Vector:
     """1 for the last layer's weights to these outputs, otherwise 0."""
-    last = theta.names[-1].rpartition(".")[0]
     ones = []
     for name, t in theta:
-        own = name.rpartition(".")[0] == last and t.shape[0] == len(outputs)
-        ones.append(outputs.to(t).view(-1, *[1] * (t.dim() - 1)).expand_as(t) if own else torch.zeros_like(t))
+        rows = outputs.to(t).view(-1, *[1] * (t.dim() - 1))
+        ones.append(rows.expand_as(t) if name in head else torch.zeros_like(t))
     return Vector(theta.names, ones)

@@ -74,7 +74,9 @@ class NearestMean(_Nearest):
     def predict(self, state: Means | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.sums is None:
             return net(x)  # type: ignore[no-any-return]
-        distance = torch.cdist(x.flatten(1).to(state.sums), state.sums / state.counts[:, None].clamp(min=1))
+        means = state.sums / state.counts[:, None].clamp(min=1)
+        centre = state.sums.sum(0) / state.counts.sum()  # far from the origin the distances would be rounded
+        distance = torch.cdist(x.flatten(1).to(means) - centre, means - centre)
         return (-distance).masked_fill(state.counts == 0, float("-inf"))
 
 
@@ -109,5 +111,6 @@ class NearestNeighbour(_Nearest):
         if state is None or state.x is None:
             return net(x)  # type: ignore[no-any-return]
         nearest = state.x.new_full((len(x), state.outputs), float("inf"))
-        distance = torch.cdist(x.flatten(1).to(state.x), state.x)
+        centre = state.x.mean(0)  # far from the origin the distances would be rounded
+        distance = torch.cdist(x.flatten(1).to(state.x) - centre, state.x - centre)
         return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), distance, "amin")

@@ -101,7 +101,7 @@ class RWalk(Guarded):
         state = self._stretch_over(state, edge.theta)
         score = (state.score + state.own) * 0.5 if state.guard.terms else state.own
         importance = _to_unit(state.F) + _to_unit(score)
-        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance), edge.theta))
+        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance, edge.net), edge.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
         F, squares = (mapping.carry(v, theta, role="square") for v in (state.F, state.squares))

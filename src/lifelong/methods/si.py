@@ -74,7 +74,7 @@ class SI(Guarded):
     def end(self, state: Path, edge: Edge) -> Path:
         moved = edge.theta - state.start
         omega = state.omega.clamp(0.0) / (moved.square() + self.xi)
-        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega), edge.theta))
+        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, edge.net), edge.theta))
 
     def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
         omega = mapping.carry(state.omega, theta, role="share")

@@ -90,6 +90,11 @@ class Columns(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.column(x, len(self.columns) - 1)
 
+    @property
+    def head(self) -> nn.Module:
+        """The newest column's last layer."""
+        return self.columns[-1][self.last]  # type: ignore[index, no-any-return]
+
     def train(self, mode: bool = True) -> Columns:
         super().train(mode)
         for old in (*self.columns[:-1], *self.laterals[:-1]):

@@ -67,7 +67,17 @@ class Before:
 
 def grown(weights: dict[str, Tensor] | None, mapping: IndexMap, theta: Vector) -> dict[str, Tensor] | None:
     """An earlier network's weights after a growth: its new outputs are those of the present one, and stand for nothing."""
-    return None if weights is None else mapping.tensors(weights, {**weights, **theta.dict()})
+    if weights is None:
+        return None
+    known = theta.dict()
+    fill = {n: known[n] if n in known else _room(mapping, n, t) for n, t in weights.items()}
+    return mapping.tensors(weights, {**fill, **known})
+
+
+def _room(mapping: IndexMap, name: str, old: Tensor) -> Tensor:
+    """Zeros in the new shape of what is not trained."""
+    _, indices = mapping.source.get(name, (name, ()))
+    return old.new_zeros([len(i) for i in indices]) if indices else old
 
 
 def kept(net: nn.Module) -> dict[str, Tensor]:

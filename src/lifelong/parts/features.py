@@ -7,21 +7,28 @@ from torch import Tensor, nn
 
 from ..errors import MethodError
 
-__all__ = ["features", "last_linear"]
+__all__ = ["features", "head_names", "last_linear"]
 
 
 def last_linear(net: nn.Module) -> nn.Linear:
-    """The linear layer that was registered last.
+    """The linear layer that was registered last; of the network's `head`, where it names one.
 
     Raises:
         MethodError: there is none.
     """
-    found = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    head = getattr(net, "head", None)
+    found = [m for m in (head if isinstance(head, nn.Module) else net).modules() if isinstance(m, nn.Linear)]
     if not found:
         raise MethodError(
             f"{type(net).__name__} has no linear layer, whose inputs would be its features: end it with one"
         )
     return found[-1]
+
+
+def head_names(net: nn.Module) -> tuple[str, ...]:
+    """The names of its parameters."""
+    last = last_linear(net)
+    return tuple(name for name, p in net.named_parameters() if any(p is own for own in last.parameters()))
 
 
 def features(net: nn.Module, x: Tensor) -> Tensor:

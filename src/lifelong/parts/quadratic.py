@@ -19,13 +19,14 @@ from fnmatch import fnmatchcase
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import GradOf, Method, Step
 from ..stream import Scenario
 from ..vector import Vector
+from .features import head_names
 
 __all__ = ["Guarded", "Quadratic"]
 
@@ -113,16 +114,16 @@ class Guarded(Method, ABC):
             "(docs/limits.md); try --scenario task, or a method that remembers examples"
         )
 
-    def scaled(self, importance: Vector) -> Vector:
+    def scaled(self, importance: Vector, net: nn.Module) -> Vector:
         """λ by layer, as factors on the importance."""
         if not self.scales and self.head:
             return importance
-        last = importance.names[-1].rpartition(".")[0]
+        head = () if self.head else head_names(net)
         factors = []
         for name in importance.names:
             given = [_factor(scale, name) for scale in self.scales]
             found = next((f for f in given if f is not None), 1.0)
-            factors.append(0.0 if not self.head and name.rpartition(".")[0] == last else found)
+            factors.append(0.0 if name in head else found)
         return Vector(importance.names, [t * f for t, f in zip(importance.tensors, factors)])
 
     def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:

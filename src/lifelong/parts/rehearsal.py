@@ -118,10 +118,13 @@ class Rehearsal(Method, ABC):
         return exemplars(state, edge, edge.examples, self.slots, herding=self.fill == "herding")
 
 
-def exemplars(state: Past, edge: Edge, examples: Examples, slots: int, herding: bool) -> Past:
-    """With exemplars of each class of `examples`, herded or drawn at random; all classes share the slots evenly."""
+def exemplars(state: Past, edge: Edge, examples: Examples, slots: int, herding: bool, replaced: bool = False) -> Past:
+    """With exemplars of each class of `examples`, herded or drawn at random; all groups share the slots evenly. A class that returns
+    gets a further group, or its old one is `replaced`."""
     labels = examples.labels
     classes = labels.unique().tolist()
+    if replaced and state.memory.filled:
+        state = replace(state, memory=_without(state.memory, classes))
     quota = max(1, slots // (len(state.memory.groups) + len(classes)))
     groups = []
     for c in classes:
@@ -135,3 +138,12 @@ def exemplars(state: Past, edge: Edge, examples: Examples, slots: int, herding: 
         parts = list(state.read(examples.subset(rows[order]), edge))
         groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
     return replace(state, memory=chosen(state.memory, groups))
+
+
+def _without(memory: Memory, classes: list[int]) -> Memory:
+    """Without the groups of these classes."""
+    owner = torch.arange(len(memory.groups)).repeat_interleave(torch.tensor(memory.groups))
+    y = memory.slots["y"][: memory.filled]
+    index = (~torch.isin(y, torch.tensor(classes, device=y.device))).nonzero().flatten()
+    left = owner[index.cpu()].bincount(minlength=len(memory.groups)).tolist()
+    return memory.kept(index, tuple(n for n in left if n))

@@ -1,0 +1,231 @@
+"""Corners where methods meet: growth, chains, returning classes, data that draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lifelong import (
+    DER,
+    EWC,
+    HAT,
+    Finetune,
+    Learner,
+    LwF,
+    MethodError,
+    Progressive,
+    Stream,
+    Task,
+    Tensors,
+    Training,
+    chain,
+)
+from lifelong.growth import Growth
+from lifelong.method import Batch
+from lifelong.methods import ExpertGate, FearNet, GenerativeReplay, Grow, ICaRL, NearestMean, NearestNeighbour
+from lifelong.parts.features import head_names
+from lifelong.stream import Lazy
+from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
+
+TRAINING = Training(lr=0.05, momentum=0.9, batch_size=16, epochs=2)
+SMALL = {"hidden": (16,), "code": 3}
+
+
+class Noisy(Dataset):
+    """Draws from torch's own generator whenever it is read."""
+
+    def __init__(self, part: Tensors) -> None:
+        self.part = part
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.part.x[i] + 0.3 * torch.randn(FEATURES), int(self.part.y[i])
+
+
+@pytest.mark.parametrize("method", [Finetune(), FearNet(), ExpertGate(), Grow(threshold=0.9)], ids=lambda m: m.name)
+def test_data_that_draw_draw_from_the_learners_generator(method) -> None:
+    stream = toy_stream("class", tasks=2, examples=40)
+    stream = replace(stream, tasks=tuple(replace(t, train=Lazy(Noisy(t.train), t.train.y)) for t in stream))
+    ends = []
+    for outer in (1, 2):
+        torch.manual_seed(outer)
+        before = torch.get_rng_state()
+        learner = toy_learner(method, stream, TRAINING)
+        for task in stream:
+            learner.learn(task)
+        assert torch.equal(torch.get_rng_state(), before)
+        ends.append(weights(learner.net))
+    assert same(*ends)
+
+
+@pytest.mark.parametrize("make", [Progressive, HAT], ids=["progressive", "hat"])
+def test_the_head_is_the_networks_own(make) -> None:
+    stream = toy_stream("task")
+    learner = toy_learner(chain(EWC(1.0, head=False), make()), stream, TRAINING)
+    learner.learn(stream[0])
+    guard, names = learner.state[0], head_names(learner.net)
+    assert all(learner.net.get_parameter(n).shape[0] == stream.outputs for n in names)
+    for name, A in guard.A:
+        assert bool(A.any()) is (name not in names) or name.startswith("embeddings")
+
+
+def test_a_head_with_nothing_new_does_not_warm_up() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(LwF(warmup=10_000), stream, TRAINING)
+    learner.learn(stream[0])
+    before = weights(learner.net)
+    learner.learn(stream[1])
+    assert not torch.equal(before["0.weight"], weights(learner.net)["0.weight"])
+
+
+def test_growth_on_demand_passes_over_tasks_that_are_only_kept() -> None:
+    stream = toy_stream("class")
+    learner = toy_learner(chain(NearestMean(), Grow(threshold=1.0)), stream, TRAINING)
+    learner.learn(stream[0])
+    assert not learner.growth
+
+
+def test_what_does_not_compose_is_refused() -> None:
+    for one, other in ((LwF(), Progressive()), (GenerativeReplay(), HAT()), (LwF(), NearestMean())):
+        with pytest.raises(MethodError, match="leave one of them out"):
+            chain(one, other)
+    learner = toy_learner(chain(GenerativeReplay(targets="soft", **SMALL), DER(20)), toy_stream("class"), TRAINING)
+    learner.learn(toy_stream("class")[0])
+    with pytest.raises(MethodError, match="earlier answers"):
+        learner.learn(toy_stream("class")[1])
+    wide = toy_learner(chain(FearNet(), Grow(threshold=1.0)), toy_stream("class"), TRAINING)
+    with pytest.raises(MethodError, match=r"mirror image|cannot widen"):
+        wide.learn(toy_stream("class")[0])
+
+
+def test_icarl_answers_while_its_features_grow() -> None:
+    stream = toy_stream("class", examples=2100)
+    method = chain(ICaRL(18), Grow(threshold=1.0, times=1))
+    learner = toy_learner(method, stream, replace(TRAINING, epochs=1))
+    learner.learn(stream[0])
+    for _ in learner.steps(stream[1]):
+        assert set(learner.predict(stream[0].test.x).tolist()) <= set(range(6))
+    assert learner.growth
+
+
+def test_a_class_that_returns_has_one_share_of_the_exemplars() -> None:
+    stream = toy_stream("class", tasks=2)
+    learner = toy_learner(ICaRL(12), stream, TRAINING)
+    for task in (stream[0], stream[1], stream[0], stream[1]):
+        learner.learn(task)
+        memory = learner.state.past.memory
+        y = memory.slots["y"][: memory.filled]
+        assert y.bincount(minlength=6)[list(learner.seen)].tolist() == [12 // len(learner.seen)] * len(learner.seen)
+
+
+def test_a_learner_that_grew_goes_back() -> None:
+    stream = replace(toy_stream("class"), announced=False)
+    for method, grows in ((Finetune(), True), (Grow(threshold=1.0, times=1), False), (Progressive(), False)):
+        of = stream if grows else toy_stream("task")
+        learner = Learner(toy_net(of.outputs), method, TRAINING, scenario=of.scenario, grows=grows)
+        learner.learn(of[0])
+        learner.learn(of[1])
+        saved, before = learner.state_dict(), weights(learner.net)
+        learner.learn(of[2])
+        ends = weights(learner.net)
+        learner.load_state_dict(saved)
+        assert same(weights(learner.net), before)
+        learner.learn(of[2])
+        assert same(weights(learner.net), ends)
+
+
+def test_a_frozen_head_that_grows_has_a_teacher() -> None:
+    stream = replace(toy_stream("class"), announced=False)
+    net = toy_net(stream.outputs)
+    net[-1].requires_grad_(False)
+    learner = Learner(net, LwF(), TRAINING, grows=True)
+    for task in stream:
+        learner.learn(task)
+    assert learner.spec.outputs == 9
+
+
+def test_weights_sum_to_what_is_asked() -> None:
+    batch = Batch(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
+    assert float(batch.weighed(0.5).weighed(0.25).weight.sum()) == pytest.approx(0.25)
+
+
+def test_fearnet_weighs_its_examples() -> None:
+    learner = toy_learner(FearNet(), toy_stream("class"), TRAINING)
+    learner.learn(toy_stream("class")[0])
+    x, y = toy_stream("class")[0].train.x[:8], toy_stream("class")[0].train.y[:8]
+    whole = learner.method.criterion(learner.state, learner.net, Batch(x, y), x)
+    part = learner.method.criterion(learner.state, learner.net, Batch(x, y).weighed(0.25), x)
+    torch.testing.assert_close(part, 0.25 * whole)
+
+
+def test_inputs_that_leave_the_generators_range() -> None:
+    stream = toy_stream("domain", tasks=2)
+    inside = replace(stream[0], train=replace(stream[0].train, x=stream[0].train.x.sigmoid()))
+    learner = toy_learner(GenerativeReplay(**SMALL), stream, TRAINING)
+    learner.learn(inside)
+    with pytest.raises(MethodError, match=r"outside 0\.\.1"):
+        learner.learn(stream[1])
+
+
+@pytest.mark.parametrize("method", [NearestMean(), NearestNeighbour()], ids=lambda m: m.name)
+def test_distances_far_from_the_origin(method) -> None:
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(200) % 4
+    x = 1000 + 0.1 * torch.randn(4, FEATURES, generator=g)[y] + 0.001 * torch.randn(200, FEATURES, generator=g)
+    task = Task("far", Tensors(x, y), Tensors(x, y), (0, 1, 2, 3))
+    learner = Learner(toy_net(4), method, TRAINING)
+    learner.learn(task)
+    assert learner.evaluate(Stream((task,), "class", tuple("abcd")))[0][0] == 1.0
+
+
+def test_hat_answers_for_a_task_to_come_with_hard_attention() -> None:
+    stream = toy_stream("task")
+    learner = toy_learner(HAT(), stream, TRAINING)
+    learner.learn(stream[0])
+    x = stream[1].test.x
+    with torch.no_grad():
+        hard = learner.net.eval()(x, [e > 0 for e in learner.net.embeddings])
+    scores = learner.scores(x, stream[1])
+    assert torch.equal(scores[:, 3:6], hard[:, 3:6])
+
+
+def test_growth_counts_for_any_network_that_grows() -> None:
+    """`times` holds where a network widens without dividing its weights."""
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(FEATURES, 4), nn.Linear(4, 9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x).relu())
+
+        def grow(self, operation: Growth):
+            from lifelong.growth import IndexMap
+
+            old, n = self.first, operation.size
+            first, last = nn.Linear(FEATURES, n), nn.Linear(n, 9)
+            with torch.no_grad():
+                first.weight[: old.out_features], first.bias[: old.out_features] = old.weight, old.bias
+                last.weight.zero_()
+                last.weight[:, : old.out_features], last.bias[:] = self.last.weight, self.last.bias
+            index = torch.cat([torch.arange(old.out_features), torch.full((n - old.out_features,), -1)])
+            self.first, self.last = first, last
+            return IndexMap(
+                {
+                    "first.weight": ("first.weight", (index, torch.arange(FEATURES))),
+                    "first.bias": ("first.bias", (index,)),
+                    "last.weight": ("last.weight", (torch.arange(9), index)),
+                }
+            )
+
+    stream = toy_stream("class")
+    learner = Learner(Padded(), Grow(threshold=1.0, times=2, layers=("first",)), TRAINING)
+    learner.learn(stream[0])
+    assert len(learner.growth) <= 2
