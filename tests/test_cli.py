@@ -212,3 +212,33 @@ def test_a_network_that_is_not_the_streams_usual_one_takes_its_own_constants() -
     assert Config.from_keys({"stream": "split"}).net_options == {"hidden": (400, 400)}
     assert Config.from_keys({"stream": "babi"}).net == "memory_network"
     assert Config.from_keys({"stream": "babi", "net": "reader"}).net == "reader"
+
+
+def test_what_the_network_cannot_take_is_said_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    for keys, said in (
+        (["--stream", "babi", "--net", "mlp"], "cannot take inputs"),
+        (
+            ["--stream", "split", "--scenario", "class", "--net", "resnet18", "--method", "fearnet"],
+            "use such a network",
+        ),
+        (["--method", "progressive"], "--scenario"),
+    ):
+        assert main(["run", *keys, "--out", str(out)]) == 2
+        assert said in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_a_study_is_not_gone_on_with_as_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("stream: turning\n")
+    (tmp_path / "study.json").write_text("{}")
+    assert main(["resume", str(tmp_path)]) == 1
+    assert "lifelong order" in capsys.readouterr().err
+
+
+def test_an_option_that_is_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--method", "ewc", "--ewc.strenght", "3"])
+    assert "did you mean '--ewc.strength'?" in capsys.readouterr().err

@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         return _main(args)
+    except KeyboardInterrupt:
+        print("\nlifelong: stopped before anything was learnt; nothing was written", file=sys.stderr)
+        return 130
     except MethodError as error:
         print(f"lifelong: {error}", file=sys.stderr)
         return 2
@@ -149,7 +152,11 @@ class _Parser(argparse.ArgumentParser):
         if unknown and "unrecognized" in message:
             flag = unknown[0].split("=")[0]
             method = flag[2:].partition(".")[0]
-            hint = f"; it belongs to --method {method}" if method in METHODS else nearest(flag, known)
+            near = nearest(flag, known)
+            there = any(o.startswith(f"--{method}.") for o in known)
+            hint = f"; it belongs to --method {method}" if method in METHODS and not there else near
+            if method == "stream" and not near:
+                hint = "; the stream that was named (--stream) has no such option"
         self.exit(2, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
 
 

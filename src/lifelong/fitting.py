@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from .checkpoint import Store, locked
-from .errors import TrainingError
+from .errors import MethodError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
 from .random import derive
 from .run import Job, Record, Run
 from .stream import Stream
 
-__all__ = ["Build", "fit", "follow", "graceful", "learner_for"]
+__all__ = ["Build", "fit", "follow", "graceful", "learner_for", "takes"]
 
 Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
 Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
@@ -104,6 +104,19 @@ def learner_for(
         dtype=dtype,
         grows=not stream.announced,
     )
+
+
+@torch.no_grad()
+def takes(net: nn.Module, stream: Stream) -> None:
+    """Raises `MethodError` where the network cannot take the stream's inputs."""
+    x = next(stream[0].test.all(1)).x
+    try:
+        net.eval()(x)
+    except (RuntimeError, IndexError) as error:
+        raise MethodError(
+            f"the network cannot take inputs {x.dtype} {list(x.shape[1:])} ({str(error).splitlines()[0]}): words need --net memory_network or "
+            "reader, images mlp or resnet18"
+        ) from error
 
 
 def follow(

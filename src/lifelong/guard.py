@@ -14,7 +14,7 @@ method object, with the same numbers, as in `fit`. A method that replays or adds
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ class Guard:
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, method: Method, scenario: Scenario, seed: int
     ) -> None:
+        if scenario not in get_args(Scenario):
+            raise MethodError(f"scenario {scenario!r}: expected one of {', '.join(map(repr, get_args(Scenario)))}")
         method.check(scenario)
         self.model, self.optimizer, self.method = model, optimizer, method
         self.scenario, self.seed = scenario, seed

@@ -51,10 +51,18 @@ def execute(
         RunError: the directory is there already (and `again` is false), or in use.
         KeyboardInterrupt: stopped; everything learnt is saved.
     """
+    import torch
+
+    from .fitting import takes
+
     if not again:
         refuse(folder)
-    for method in config.methods:  # what cannot be is said before anything is made
-        config.build_method(method).check(config.build_stream(config.seeds[0]).scenario)
+    stream = config.build_stream(config.seeds[0])
+    for name in config.methods:  # what cannot be is said before anything is made
+        method = config.build_method(name)
+        method.check(stream.scenario)
+        with torch.random.fork_rng(devices=[]):
+            takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
     _precision(config.precision)
     try:
@@ -108,6 +116,11 @@ def resume(folder: Path) -> Config:
     """
     if not (folder / "config.yaml").exists():
         raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
+    for file, command in (("study.json", "order"), ("measured.json", "affinity")):
+        if (folder / file).exists():
+            raise RunError(
+                f"{folder} holds a study: say the same `lifelong {command}` again with --out {folder}, and it goes on"
+            )
     return Config.load(folder / "config.yaml")
 
 

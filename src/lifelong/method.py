@@ -297,7 +297,9 @@ class Method:
                 else f"does not run in the scenario {scenario!r}"
             )
             fits = ", ".join(map(repr, self.scenarios))
-            raise MethodError(f"{self.name} {why}; it runs in {fits}: choose one of these, or another method")
+            raise MethodError(
+                f"{self.name} {why}; it runs in {fits}: choose one of these (--scenario), or another method"
+            )
 
     def parts(self) -> tuple[Method, ...]:
         """The methods that this one is a chain of."""

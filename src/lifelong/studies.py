@@ -220,7 +220,9 @@ def affinity(config: Config, probe: Probe, folder: Path, jobs: int) -> None:
     write_atomically(folder / "affinity.html", text)
     print(_aligned(head, rows))
     print(f"\n{order_said}")
-    _say(f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'}")
+    _say(
+        f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'} --stream {config.stream} ..."
+    )
 
 
 # --- taxonomy -----------------------------------------------------------------------------------------------------------------

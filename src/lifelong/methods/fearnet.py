@@ -94,6 +94,9 @@ class FearNet(Method):
             if getattr(self, name) < 1:
                 raise MethodError(f"fearnet: {name} {getattr(self, name)}: expected at least 1")
 
+    def advice(self, scenario: Scenario) -> str:
+        return f"fearnet sleeps after every {self.every} sessions (--fearnet.every): in a shorter stream it only keeps what comes"
+
     def network(self, net: nn.Module) -> nn.Module:
         return Mirror(net)
 

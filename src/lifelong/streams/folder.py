@@ -22,7 +22,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 def from_folder(
     path: str | Path,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     scenario: Scenario = "class",
     test: float = HELD_OUT,
     seed: int = 0,
@@ -36,7 +36,7 @@ def from_folder(
 
     Args:
         path: the folder.
-        size: height and width that images are resized to; none leaves them as they are.
+        size: height and width that images are resized to, or one number for both; none leaves them as they are.
         scenario: class, task or domain.
         test: the fraction of each task's images that is held out for testing, where there is no folder of test images.
         seed: of the images held out.
@@ -50,16 +50,19 @@ def from_folder(
     root = Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder: expected one with task/class/*.png (or jpg) in it")
-    if size is not None and min(size) < 1:
-        raise DataError(f"size {size}: expected height and width of at least 1")
+    if size is not None:
+        size = (size,) if isinstance(size, int) else tuple(size)
+        if len(size) not in (1, 2) or min(size) < 1:
+            raise DataError(f"size {size}: expected height and width of at least 1, or one number for both")
+    both = None if size is None else (size[0], size[-1])
     apart = (root / "train").is_dir() and (root / "test").is_dir()
     found = [_images(root / "train"), _images(root / "test")] if apart else [_images(root)]
     names = list(found[0])
     alone = [name for name in (*found[0], *found[-1]) if name not in found[0] or name not in found[-1]]
     if alone:
         raise DataError(f"{root}: task {alone[0]!r} is in only one of train/ and test/: give it images in both")
-    mode = _mode([image for part in found for images in part.values() for image, _ in images], size)
-    sets = [[_Files(part[name], mode, size) for name in names] for part in found]
+    mode = _mode([image for part in found for images in part.values() for image, _ in images], both)
+    sets = [[_Files(part[name], mode, both) for name in names] for part in found]
     stream = stream_of(sets[0], scenario, test=sets[1] if apart else test, names=names, seed=seed, announced=announced)
     return replace(stream, name="folder", source=str(root), notes={**stream.notes, "size": list(stream.shape[-2:])})
 
