@@ -2,7 +2,7 @@
 (arXiv 1812.00420).
 
 The task is known: its five outputs compete. SGD; learning rates as in A-GEM's script (fine-tuning 0.01, A-GEM 0.03; replay takes A-GEM's).
-Memory: 65 examples a task in a ring. Reduced to what two cores do within the hour: 500 of 2,500 images a task, and A-GEM's reference from 20
+Memory: 65 examples a task in a ring. Reduced to what two cores do within the hour: 300 of 2,500 images a task, and A-GEM's reference from 20
 memories a step in place of 1,300. So there is no verdict. In full:
 
     LIFELONG_DATA=... python benchmarks/cifar.py --examples 2500 --memory-batch 1300 [--seeds 3] [--jobs 2]
@@ -35,7 +35,7 @@ def run(method: Method, seed: int, examples: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=500)
+    parser.add_argument("--examples", type=int, default=300)
     parser.add_argument("--memory-batch", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
