@@ -6,7 +6,7 @@ transforms (normalise, permute; ours do the same within the clock), its default 
 that were permuted and scaled beforehand, one metric and no logger: its best case. The two libraries run in turn, each in a
 process of its own with as many threads.
 
-    python -m venv PEER; PEER/bin/pip install torch==2.14.1 torchvision==0.29.1 avalanche-lib==0.6.0
+    python -m venv PEER; PEER/bin/pip install torch==2.14.1 torchvision==0.29.1 avalanche-lib==0.6.0 quadprog
     python benchmarks/peers.py --peer PEER/bin/python [--methods finetune,ewc] [--pairs 2] [--tasks 10]
         [--benchmark classic]
     python benchmarks/peers.py --peer PEER/bin/python --methods replay,derpp,gem,agem --online
