@@ -29,6 +29,7 @@ from ..method import Batch, Edge, Method, Spec
 from ..parts.distillation import answers, grown, kept
 from ..parts.features import features
 from ..parts.fisher import evaluating
+from ..parts.memory import Memory
 from ..parts.rehearsal import Past, exemplars
 from ..stream import Examples, Joined, Scenario, Tensors
 from ..vector import Vector
@@ -122,6 +123,9 @@ class ICaRL(Method):
         # wider features have other means, which the task's end will know
         means = None if means is None or mapping.outputs is None else F.pad(means, (0, 0, 0, more))
         return replace(state, seen=seen, old=old, weights=weights, means=means)
+
+    def answering(self, state: Exemplars) -> Exemplars:
+        return replace(state, past=replace(state.past, memory=Memory.empty(0)), weights=None)
 
     def predict(self, state: Exemplars | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.means is None or self.classifier == "network":
