@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lifelong.cli import main
+from lifelong.config import Config
 from lifelong.errors import DataError, MethodError
+from lifelong.jobs import execute
 from lifelong.release import Answers, Limits, gate
 from lifelong.release.gate import Slice
 
@@ -169,45 +171,27 @@ def test_ids_that_do_not_match(tmp_path: Path) -> None:
         Limits(max_drop=-0.1)
 
 
-RUN = [
-    *(
-        "run",
-        "--stream",
-        "permuted",
-        "--stream.source",
-        "digits",
-        "--net.hidden",
-        "32",
-        "--epochs",
-        "6",
-        "--threads",
-        "1",
-    ),
-]
+PERMUTED = {"stream": "permuted", "stream.source": "digits", "net.hidden": "32", "epochs": 6, "threads": 1}
 
 
 def test_a_model_that_forgets_and_one_that_retains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    assert main([*RUN, "--stream.tasks", "1", "--out", str(old)]) == 0
-    assert (
-        main([*RUN, "--stream.tasks", "3", "--method", "finetune,replay", "--replay.slots", "2000", "--out", str(new)])
-        == 0
-    )
+    old, new, other = tmp_path / "old", tmp_path / "new", tmp_path / "other"
+    execute(Config.from_keys({**PERMUTED, "stream.tasks": 1}), old)
+    both = {"method": "finetune,replay", "replay.slots": 2000}
+    _, failed = execute(Config.from_keys({**PERMUTED, **both, "stream.tasks": 3}), new)
+    assert not failed
     page = tmp_path / "g.json"
     limits = ["--max-drop", "0.05", "--json", str(page)]
     assert main(["gate", "--old", str(old), "--new", str(new), "--new-method", "finetune", *limits]) == 1
     found = json.loads(page.read_text())
-    assert [t["name"] for t in found["tasks"]] == [(old_task := found["tasks"][0]["name"])]  # what the old one learnt
-    assert found["total"]["change"] < -0.1
-    results = (new / "results.csv").read_text().splitlines()
-    [r] = [line.split(",") for line in results if ",finetune,0,3,1,accuracy," in line]
-    assert found["tasks"][0]["accuracy_new"] == pytest.approx(float(r[7]))  # as the run measured it
+    [task] = found["tasks"]  # what the old one has learnt
+    assert task["change"] < -0.1
+    [r] = [line for line in (new / "results.csv").read_text().splitlines() if ",finetune,0,3,1,accuracy," in line]
+    assert task["accuracy_new"] == float(r.split(",")[7])  # as the run measured it
     assert main(["gate", "--old", str(old), "--new", str(new), "--new-method", "replay", *limits]) == 0
     capsys.readouterr()
     assert main(["gate", "--old", str(new), "--new", str(old)]) == 2
-    assert old_task in capsys.readouterr().err or True
-    other = tmp_path / "other"
-    assert main([*RUN, "--stream.tasks", "2", "--stream.seed", "5", "--out", str(other)]) == 0
-    capsys.readouterr()
+    assert "has no task" in capsys.readouterr().err
+    execute(Config.from_keys({**PERMUTED, "stream.tasks": 1, "stream.seed": 5, "epochs": 1}), other)
     assert main(["gate", "--old", str(old), "--new", str(other)]) == 2
     assert "on other inputs" in capsys.readouterr().err

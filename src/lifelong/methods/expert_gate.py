@@ -154,7 +154,7 @@ class ExpertGate(Method):
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter_(1, best[:, None], True)
         if self.least is not None:
             chosen |= p >= self.least
-        scores = next(net.parameters()).new_zeros(len(x), len(state.classes[0]))
+        scores = next(net.parameters()).new_zeros(x.shape[0], len(state.classes[0]))
         alone = chosen.sum(1, keepdim=True) == 1
         # what is exported as a program cannot choose what it runs: there all experts answer all inputs
         every = torch.compiler.is_exporting()

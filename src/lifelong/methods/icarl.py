@@ -27,7 +27,7 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
 from ..parts.distillation import answers, grown, kept
-from ..parts.features import features
+from ..parts.features import distances, features
 from ..parts.fisher import evaluating
 from ..parts.memory import Memory
 from ..parts.rehearsal import Past, exemplars
@@ -130,5 +130,5 @@ class ICaRL(Method):
     def predict(self, state: Exemplars | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.means is None or self.classifier == "network":
             return net(x)  # type: ignore[no-any-return]
-        distance = torch.cdist(F.normalize(features(net, x)), state.means)
+        distance = distances(F.normalize(features(net, x)), state.means)
         return (-distance).masked_fill(~state.means.any(1), float("-inf"))

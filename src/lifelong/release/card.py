@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..recall import Recalled
 from ..registry import METHODS
 from .about import About
+from .predictor import without_folders
 
 __all__ = ["card"]
 
@@ -62,7 +63,7 @@ def card(found: Recalled, about: About, files: Mapping[str, int], difference: fl
         ],
     )
     lines += ["## Limits", "", *(f"- {limit}" for limit in _limits(found, about)), ""]
-    lines += ["## How it was made", "", "```yaml", found.config.to_yaml().rstrip(), "```", ""]
+    lines += ["## How it was made", "", "```yaml", without_folders(found.config.to_yaml().rstrip()), "```", ""]
     lines += ["## How it was checked", ""]
     how = (
         "equal to those of the run, bit for bit"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePath
 from typing import Any, final
 
 import torch
@@ -93,10 +94,10 @@ class Predictor(nn.Module):
             answers=next((m.name for m in learner.method.parts() if "predict" in m.acts), ""),
             precision=config.precision,
             stream=stream.name,
-            source=_without_folders(stream.source),
+            source=without_folders(stream.source),
             versions={name: _version(name) for name in ("lifelong", "torch")},
         )
-        return Predictor(about, learner.net, *claimed(learner))
+        return Predictor(about, copy.deepcopy(learner.net), *claimed(learner))
 
     @property
     def state(self) -> Any:
@@ -181,9 +182,9 @@ def _vocabulary(stream_options: Any) -> tuple[str, ...]:
     return vocabulary(**{k: v for k, v in stream_options.items() if k == "min_count"})
 
 
-def _without_folders(source: str) -> str:
-    """The source of the data, without where it lay on the machine that learnt."""
-    return " ".join(PurePath(word).name if word.startswith(("/", "(/")) else word for word in source.split(" "))
+def without_folders(text: str) -> str:
+    """A text without where things lay on the machine that learnt: of an absolute path its last part."""
+    return re.sub(r"(?<![\w.:/~])~?/(?:[^\s/()]+/)*(?=[^\s/])", "", text)
 
 
 def _version(name: str) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MethodError, RunError
+from ..jobs import precision
 from .about import About, Form
 from .predictor import Predictor
 
@@ -39,6 +40,8 @@ def program(predictor: Predictor, form: Form, x: Tensor) -> bytes:
     """
     if form == "onnx":
         _onnx_packages()
+        if predictor.about.precision == "bfloat16":
+            raise MethodError("bfloat16 cannot be exported as onnx: numpy, which hands onnxruntime its inputs, has no such numbers")
     x = predictor.as_input(x)
     given = (x, torch.zeros(len(x), dtype=torch.int64)) if predictor.about.needs_task else (x,)
     batch = torch.export.Dim("batch", min=1)
@@ -51,9 +54,13 @@ def program(predictor: Predictor, form: Form, x: Tensor) -> bytes:
             return _saved(exported, form)
     except Exception as error:  # torch says in many ways what it cannot follow
         what = predictor.about.answers or predictor.about.net.name
-        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        said = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        why = f"{type(cause).__name__}: {' '.join(said)[:400]}"
         raise MethodError(
-            f"{what} cannot be exported as {form}, since what it computes is no fixed program ({type(error).__name__}: {why.strip()[:300]}): "
+            f"{what} cannot be exported as {form}: torch cannot follow or translate what it computes ({why}); "
             "export it as safetensors"
         ) from error
 
@@ -82,6 +89,7 @@ def running(about: About, content: bytes) -> Scores:
     run = _torch_program(content) if about.form == "torch" else _onnx_program(content)
 
     def scores(x: Tensor, task: int | None) -> Tensor:
+        x = x.to(precision(about.precision)) if x.is_floating_point() else x
         if not about.needs_task:
             return run((x,))
         if task is None:
