@@ -449,10 +449,25 @@ FORGERIES = {
     "an option that is none": (put("about", "net", "options", {"__class__": "x"}), "does not fit"),
     "another network": (put("about", "net", "options", {"hidden": [17]}), "the network described has"),
     "a giant network": (put("about", "net", "options", {"hidden": [BOMB, BOMB]}), "does not fit"),
+    "very many hops": (
+        put("about", "net", {"name": "memory_network", "options": {"hops": BOMB}}),
+        "more than the file has",
+    ),
     "a network of very many layers": (put("about", "net", "options", {"hidden": [1] * 10**4}), "more layers than"),
     "a giant input": (put("about", "shape", [BOMB]), "does not fit"),
     "giant growth": (
         put("about", "growth", [{"kind": "wider", "layer": "1", "size": BOMB, "seed": 0, "noise": 0.0}]),
+        "more growth than",
+    ),
+    "growth of a giant network": (
+        lambda said: said["about"].update(
+            net={"name": "mlp", "options": {"hidden": [1000, 1000]}},
+            growth=[{"kind": "wider", "layer": "1", "size": 20, "seed": 0, "noise": 0.0}],
+        ),
+        "more weights than the file",
+    ),
+    "giant outputs": (
+        put("about", "growth", [{"kind": "outputs", "layer": "", "size": BOMB, "seed": 0, "noise": 0.0}]),
         "more growth than",
     ),
     "endless growth": (

@@ -223,7 +223,7 @@ def answers_csv(about: About, scores: Any, asked: Iterable[Asked], task: str | N
         rows: list[tuple[str, float]] = [("", 0.0)] * len(batch)
         for name in dict.fromkeys(said):
             own = [i for i, s in enumerate(said) if s == name]
-            index = None if name is None else about.task(name)
+            index = about.task(name) if name is not None and about.needs_task else None
             p = scores(torch.stack([batch[i].x for i in own]), index).float().softmax(1)
             best = p.max(1)
             for i, c, value in zip(own, best.indices.tolist(), best.values.tolist()):

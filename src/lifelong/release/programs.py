@@ -41,7 +41,9 @@ def program(predictor: Predictor, form: Form, x: Tensor) -> bytes:
     if form == "onnx":
         _onnx_packages()
         if predictor.about.precision == "bfloat16":
-            raise MethodError("bfloat16 cannot be exported as onnx: numpy, which hands onnxruntime its inputs, has no such numbers")
+            raise MethodError(
+                "bfloat16 cannot be exported as onnx: numpy, which hands onnxruntime its inputs, has no such numbers"
+            )
     x = predictor.as_input(x)
     given = (x, torch.zeros(len(x), dtype=torch.int64)) if predictor.about.needs_task else (x,)
     batch = torch.export.Dim("batch", min=1)

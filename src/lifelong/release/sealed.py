@@ -29,10 +29,11 @@ from torch import Tensor
 from .. import tree
 from ..config import plain
 from ..errors import LifelongError, RunError
-from ..growth import grow
+from ..growth import Growth, grow
 from ..jobs import precision
 from ..method import chain
 from ..options import convert, options
+from ..parts.features import last_linear
 from ..registry import METHODS, NETS, Entry, find
 from .about import FORMAT, VERSION, About, Part, from_plain
 from .predictor import Predictor
@@ -241,20 +242,20 @@ def _built(about: About, files: Files, tensors: dict[str, Tensor], said: Mapping
     method = chain(*(_part("method", METHODS, p, tensors) for p in about.method))
     build = _part("net", NETS, about.net, tensors)
 
-    def make() -> torch.nn.Module:
-        net = method.network(build(about.shape, about.outputs))
-        for operation in about.growth:
-            grow(net, operation)
-        return net
-
     most = sum(t.numel() for t in tensors.values())
-    if len(about.growth) > len(tensors) or any(g.size > most for g in about.growth):
+    if len(about.growth) > len(tensors):
         raise ValueError("more growth than the file has tensors")
     with torch.random.fork_rng(devices=[]):
-        if not about.growth:  # what would not fit is not even allocated
-            with torch.device("meta"):
-                _fits(make(), net_tensors)
-        net = make()
+        with torch.device("meta"):  # what would not fit is not even allocated
+            first = method.network(build(about.shape, about.outputs))
+        if not about.growth:
+            _fits(first, net_tensors)
+        _within(first, most)
+        net = method.network(build(about.shape, about.outputs))
+        for operation in about.growth:
+            _may(net, operation, most)
+            grow(net, operation)
+            _within(net, most)
     _fits(net, net_tensors)
     net.to(precision(about.precision))
     net.load_state_dict(net_tensors)
@@ -278,7 +279,28 @@ def _part(kind: str, table: Mapping[str, Entry], part: Part, tensors: Mapping[st
     given = {name: convert(hints[name], value, f"{part.name}.{name}") for name, value in part.options.items()}
     if any(isinstance(v, tuple) and len(v) > len(tensors) for v in given.values()):
         raise ValueError(f"{part.name} has more layers than the file has tensors")
+    most = sum(t.numel() for t in tensors.values())
+    sizes = [n for v in given.values() for n in (v if isinstance(v, tuple) else (v,)) if isinstance(n, int)]
+    if kind == "net" and any(n > most for n in sizes):
+        raise ValueError(f"{part.name} with {max(sizes)} units or more is more than the file has weights")
     return target(**given)
+
+
+def _within(net: torch.nn.Module, most: int) -> None:
+    if sum(t.numel() for t in net.state_dict().values()) > most:
+        raise ValueError("the network described has more weights than the file")
+
+
+def _may(net: torch.nn.Module, operation: Growth, most: int) -> None:
+    """Refuses a step that would allocate far more than the file has, before it does."""
+    if operation.kind == "wider":
+        wild = operation.size > 64 * net.get_parameter(f"{operation.layer}.weight").shape[0]
+    else:
+        wild = operation.kind == "outputs" and operation.size * last_linear(net).in_features > most
+    if wild:
+        raise ValueError(
+            f"growth {operation.kind!r} to {operation.size} units is more growth than the file has weights"
+        )
 
 
 def _fits(net: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
