@@ -33,7 +33,7 @@ class Exported:
 
     folder: Path
     form: Form
-    difference: float  # the largest, of max(1, |score|)
+    difference: float  # the largest, relative to max(1, |score|)
     inputs: int
     files: dict[str, int]  # bytes
 
@@ -53,7 +53,7 @@ def export(
         out: the folder to make.
         to: safetensors (nothing in it is ever run), torch (a `torch.export` program) or onnx.
         method, seed: of which job; default the run's first.
-        tolerance: how far a program's scores may be from the run's, relative to max(1, |score|). Safetensors must be equal bit for bit.
+        tolerance: how far a program's scores may be from the run's, relative to ``max(1, |score|)``. Safetensors must be equal bit for bit.
 
     Raises:
         RunError: the folder is there already; nothing is learnt yet; the export does not answer as the run.

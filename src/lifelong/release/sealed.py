@@ -1,11 +1,11 @@
 """An export on disk: files that are held to their hashes, and a predictor built of them without running anything they hold.
 
-=======================  =====================================================================================
-``about.json``           what it is (`lifelong.release.about`), and length and SHA-256 of every other file
-``model.safetensors``    weights and buffers of the network, and what the method's `predict` reads
+=========================  =================================================================================
+``about.json``             what it is (`lifelong.release.about`), and length and SHA-256 of every other file
+``model.safetensors``      weights and buffers of the network, and what the method's `predict` reads
 ``FIELD-NNN.safetensors``  an entry of a list that the method keeps apart (an expert, its gate)
-``README.md``            the model card
-=======================  =====================================================================================
+``README.md``              the model card
+=========================  =================================================================================
 
 A program has ``model.pt2`` or ``model.onnx`` in the place of the tensors.
 """
