@@ -252,8 +252,8 @@ def cifar(r: dict[str, Any]) -> str:
     return (
         "## Split CIFAR-100 in one pass\n\n"
         f"20 tasks of 5 classes, the task known, ResNet-18 with 20 filters, one pass over {r['examples']} images a task, batch 10, 65 memories a "
-        f"task, A-GEM's reference from {r['memory_batch']} of them a step; {r['seeds']} seeds, mean ± 95% interval, percent. The papers take "
-        "2,500 images and 1,300 memories, so there is no verdict.\n\n"
+        f"task, A-GEM's reference from {r['memory_batch']} of them a step, R from {r['test_examples']} test images a task; {r['seeds']} seeds, mean ± 95% interval, percent. The papers take "
+        "2,500 images, 1,300 memories and 500 test images, so there is no verdict.\n\n"
         + table(["method", "learning rate", "ACC", "forgetting", "learning accuracy"], rows)
         + "\n"
         + measured(r, "python benchmarks/cifar.py")

@@ -4,7 +4,7 @@ Machine Intelligence 4, 1185).
 split_2019: split MNIST, digits in order, five tasks of two; 784-400-400, ReLU; Adam 0.001, carried on from task to task; 2,000
 steps a task, batch 128; Fisher of the likeliest label over all images; in the scenario "class" the outputs seen so far compete.
 split_2022: the same, the Fisher exact and all outputs competing; their scenario "class", whose numbers could be verified. Replay
-and A-GEM keep 100 examples a class; with ten classes a thousand in all, shared by the classes met so far.
+and A-GEM keep 100 examples of a class.
 What distils or generates: LwF (T = 2; in 2019 with their factor T² on the distance, in 2022 without), generative replay (VAE 400-400,
 code 100, hard labels), the same with soft targets at T = 2 (no T²), and iCaRL (2,000 exemplars; its steps grow with the exemplars that it
 trains on beside the new images). The preprint came before two mends of its code: iCaRL trained without its exemplars, and distances were
@@ -86,8 +86,8 @@ class Protocol:
 ADAM = Training(optimizer="adam", lr=0.001, iterations=2000, batch_size=128)
 # a hundred examples a class, drawn at random when a task is over; as many replayed as come new
 MEMORIES: dict[str, Method] = {
-    "replay": Replay(1000, fill="random", weighting="tasks"),
-    "agem": AGEM(1000, fill="random", batch=128),
+    "replay": Replay(1000, fill="random", weighting="tasks", per_class=100),
+    "agem": AGEM(1000, fill="random", batch=128, per_class=100),
 }
 LWF = LwF(4.0, weighting="tasks", normaliser="all")
 DRAWN = GenerativeReplay(hidden=(400, 400), code=100, generator_lr=0.001)
