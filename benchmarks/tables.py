@@ -452,6 +452,19 @@ def babi(r: dict[str, Any]) -> str:
             + measured(r, "python benchmarks/babi.py joint")
             + "\n"
         )
+    if "each" in r:
+        e = r["each"]
+        rows = [[str(k), f"{a:.1f}"] for k, a in enumerate(e["errors"], 1)]
+        text += (
+            "### A network a task\n\n"
+            f"`{e['net']}`, with linear start; test error in percent, of {len(e['restarts'])} restart(s) that with the least training error, "
+            f"task by task (theirs: of 10): mean **{e['mean']:.1f}**, published {e['published_mean']} (their code in another language "
+            f"{e['port']}): {e['verdict']} (at most three points above it).\n\n"
+            + table(["task", "ours"], rows)
+            + "\n"
+            + measured(r, "python benchmarks/babi.py each")
+            + "\n"
+        )
     if "sequence" in r:
         s = r["sequence"]
         rows = []
