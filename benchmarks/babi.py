@@ -15,7 +15,7 @@ earlier kind, learnt beforehand, does for task 10. *speed*: joint training, ques
 
     LIFELONG_DATA=... python benchmarks/babi.py joint [--restarts 10]
     LIFELONG_DATA=... python benchmarks/babi.py each [--restarts 10]
-    LIFELONG_DATA=... python benchmarks/babi.py sequence [--methods finetune,ewc,replay,gem,joint] [--epochs 10]
+    LIFELONG_DATA=... python benchmarks/babi.py sequence [--methods finetune,ewc,lwf,replay,agem,gem,joint] [--epochs 10]
     LIFELONG_DATA=... python benchmarks/babi.py transfer [--seeds 3]
     LIFELONG_DATA=... python benchmarks/babi.py speed [--pairs 7]
 
@@ -38,7 +38,23 @@ import torch
 import torch.nn.functional as F
 
 from environment import DOCS, RESULTS, save
-from lifelong import EWC, GEM, Finetune, Joint, Learner, Method, Replay, Stream, Task, Training, choose, fit, interval
+from lifelong import (
+    AGEM,
+    EWC,
+    GEM,
+    Finetune,
+    Joint,
+    Learner,
+    LwF,
+    Method,
+    Replay,
+    Stream,
+    Task,
+    Training,
+    choose,
+    fit,
+    interval,
+)
 from lifelong.nets import MemoryNetwork
 from lifelong.report import figures
 from lifelong.stream import Joined
@@ -143,7 +159,9 @@ def sequence(names: list[str], epochs: int, seed: int) -> None:
     make: dict[str, Callable[[], Method]] = {
         "finetune": Finetune,
         "replay": lambda: Replay(640),
+        "agem": lambda: AGEM(640, batch=64),
         "gem": lambda: GEM(32),
+        "lwf": LwF,
         "joint": Joint,
     }
     part = kept().get("sequence", {"R": {}, "methods": {}, "train_seconds": {}})
@@ -296,7 +314,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["joint", "each", "sequence", "transfer", "speed"])
     parser.add_argument("--restarts", type=int, default=10)
-    parser.add_argument("--methods", default="finetune,ewc,replay,gem,joint")
+    parser.add_argument("--methods", default="finetune,ewc,lwf,replay,agem,gem,joint")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
