@@ -261,6 +261,32 @@ def cifar(r: dict[str, Any]) -> str:
     )
 
 
+def which(r: dict[str, Any]) -> str:
+    text = (
+        "## Every method on one small job\n\n"
+        f"Split MNIST as it comes with the package, five tasks of two digits, `{r['net']}`, `{r['training']}`, {r['slots']} examples where a method keeps "
+        f"any, {r['seeds']} seeds, mean ± 95% interval, percent. Passes: examples forward and backward in training, importance estimates "
+        "included, over fine-tuning's. Kept: what the method holds beside the network at the end. Weights: those needed to predict, over one network's.\n\n"
+    )
+    for scenario, part in r["scenarios"].items():
+        cells = part["cells"]
+        one = cells["finetune"]
+        rows = [
+            [
+                f"`{n}`",
+                *[percent(c[k]) for k in ("acc", "forgetting", "learning_accuracy")],
+                f"{c['passes']['mean'] / one['passes']['mean']:.2f}",
+                f"{c['bytes']['mean'] / 1e6:.2f} MB",
+                f"{c['parameters']['mean'] / one['parameters']['mean']:.2f}",
+            ]
+            for n, c in sorted(cells.items(), key=lambda item: -item[1]["acc"]["mean"])
+        ]
+        header = ["method", "ACC", "forgetting", "learning accuracy", "passes", "kept", "weights"]
+        strengths = "; ".join(f"{n} {grid(c)}" for n, c in part["strengths"].items())
+        text += f'### Scenario "{scenario}"\n\n' + table(header, rows) + f"\nStrengths: {strengths}.\n\n"
+    return text + measured(r, "python benchmarks/which.py")
+
+
 def new_classes(r: dict[str, Any]) -> str:
     steps = [[n, percent(c["average"]), percent(c["end"])] for n, c in r["found"]["steps"].items()]
     pages = (
@@ -736,6 +762,7 @@ PAGES = {
             "permuted": permuted,
             "ewc_figure": ewc_figure,
             "tradeoff": tradeoff,
+            "which": which,
             "cifar": cifar,
             "new_classes": new_classes,
             "gem": gem,
