@@ -4,7 +4,7 @@ Images are seen once by EfficientNet-Lite0 (ImageNet, frozen, at 64 pixels; the 
 What learns is an MLP on the 1,280 features. Our own reference: iCaRL's numbers are of a network trained on the images.
 
 Steps of ten: accuracy averaged over the steps, on all classes so far (as in iCaRL's table 1), and at the end; iCaRL, its paper's hybrids
-in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean and neighbour, joint training.
+in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean and neighbour, SLDA, RanPAC, joint training.
 
 One at a time: FearNet's measures Ω (50 classes first, then 50 sessions of one). FearNet's constants are ours, so nothing is held against
 its table.
@@ -29,6 +29,7 @@ import torch
 from environment import save
 from lifelong import (
     MLP,
+    SLDA,
     FearNet,
     Finetune,
     GenerativeReplay,
@@ -39,6 +40,7 @@ from lifelong import (
     Method,
     NearestMean,
     NearestNeighbour,
+    RanPAC,
     Stream,
     Task,
     Tensors,
@@ -64,6 +66,8 @@ STEPS: dict[str, Method] = {
     "generative replay": GenerativeReplay(hidden=(400,), code=50),
     "nearest mean": NearestMean(),
     "nearest neighbour": NearestNeighbour(),
+    "SLDA": SLDA(),
+    "RanPAC": RanPAC(),
     "joint": Joint(),
 }
 ONE_BY_ONE: dict[str, Method] = {
@@ -71,6 +75,8 @@ ONE_BY_ONE: dict[str, Method] = {
     "iCaRL": ICaRL(SLOTS),
     "nearest mean": NearestMean(),
     "nearest neighbour": NearestNeighbour(),
+    "SLDA": SLDA(),
+    "RanPAC": RanPAC(),
     "fine-tuning": Finetune(),
 }
 

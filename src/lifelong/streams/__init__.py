@@ -4,8 +4,9 @@ from .features import efficientnet_lite0, featured
 from .folder import from_folder
 from .frame import from_frame
 from .images import NOISE, mixed, permuted, rotated, split, two_corpora
-from .intents import clinc150
+from .intents import banking77, clinc150
 from .own import stream_of
+from .sentences import minilm
 from .sources import SOURCES, Source, load
 from .stories import babi
 from .transforms import Permute, Rotate
@@ -18,12 +19,14 @@ __all__ = [
     "Rotate",
     "Source",
     "babi",
+    "banking77",
     "clinc150",
     "efficientnet_lite0",
     "featured",
     "from_folder",
     "from_frame",
     "load",
+    "minilm",
     "mixed",
     "permuted",
     "rotated",
