@@ -146,12 +146,12 @@ def _stream(
         encoder = minilm()
         numbers = encoder.tokens
     sets = []
-    for part, most in (("train", examples), ("test", test_examples)):
+    for part, limit in (("train", examples), ("test", test_examples)):
         had: Counter[str] = Counter()
         said = []
         for sentence, intent in data[part]:
             had[intent] += 1
-            if most is None or had[intent] <= most // share[intent]:
+            if limit is None or had[intent] <= limit // share[intent]:
                 said.append((sentence, intent))
         sets.append(Tensors(numbers([s for s, _ in said]), torch.tensor([output[i] for _, i in said]), transform=read))
     notes |= {"examples": examples, "test_examples": test_examples}
