@@ -117,7 +117,10 @@ def test_ranpac_is_ridge_regression_on_all_examples_at_once() -> None:
 
 def test_ranpac_chooses_its_ridge_on_a_fifth_of_the_present_task() -> None:
     """By the definition: for each λ, W of the past and of four fifths of the task; the squared error on the fifth."""
-    stream, method = toy_stream("class", tasks=2, examples=60), RanPAC(width=40)
+    stream = toy_stream("class", tasks=2, examples=60)
+    method = RanPAC(
+        width=40, ridges=tuple((10.0 ** np.linspace(-2, 6, 161)).tolist())
+    )  # fine enough to tell other fifths
     learner = toy_learner(method, stream)
     learner.learn(stream[0])
     seen: list[torch.Tensor] = []

