@@ -16,7 +16,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -56,6 +56,7 @@ GRIDS: dict[str, tuple[Callable[[float], Method], Sequence[float]]] = {
 }
 
 
+@cache
 def stream(name: str, seed: int) -> Stream:
     """In an order of the seed."""
     if name == "banking77":

@@ -75,7 +75,8 @@ def kept(stream: Stream, backbone: nn.Module) -> Stream:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("features", total=None)
 
         def watch(done: int, total: int) -> None:
