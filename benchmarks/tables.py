@@ -309,6 +309,42 @@ def new_classes(r: dict[str, Any]) -> str:
     return pages + "\n" + measured(r, "python benchmarks/new_classes.py")
 
 
+CLINC = {
+    "clinc150": "CLINC150 by domain (arXiv 1909.02027)",
+    "banking77": "Banking77 in steps (arXiv 2003.04807)",
+}
+
+
+def clinc(r: dict[str, Any]) -> str:
+    pages = []
+    for name, s in r["streams"].items():
+        rows = [
+            [
+                n,
+                percent(c["end"]),
+                percent(c["average"]),
+                percent(c["forgetting"], sign=True),
+                f"{c['kept']['mean']:.1f}",
+            ]
+            for n, c in sorted(s["cells"].items(), key=lambda cell: cell[1]["end"]["mean"])
+        ]
+        strengths = "; ".join(f"{n} {grid(c)}" for n, c in s["strengths"].items())
+        pages.append(
+            f"### {CLINC[name]}\n\n{s['outputs']} intents in {s['tasks']} tasks, {s['train']:,} training and {s['test']:,} test sentences.\n\n"
+            + table(["method", "at the end", "mean over the steps", "forgetting", "kept, MiB"], rows)
+            + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n"
+        )
+    return (
+        "## New intents on frozen sentence features\n\n"
+        f'Sentences seen by all-MiniLM-L6-v2 (frozen, 384 wide), scenario "class"; `{r["net"]}`, `{r["training"]}`, {r["each"]} sentences an intent '
+        f"where a method keeps any, {r['seeds']} orders of the tasks' content, mean ± 95% interval, percent. *Kept*: what a method stores because "
+        "of the past. No published table has these features, so there is no verdict.\n\n"
+        + "\n".join(pages)
+        + "\n"
+        + measured(r, "python benchmarks/clinc.py")
+    )
+
+
 def net2net(r: dict[str, Any]) -> str:
     rows = [[name, f"{r['rates'][name]:g}", *[percent(c) for c in columns]] for name, columns in r["table"].items()]
     minus = [[name, *[percent(c, sign=True) for c in columns]] for name, columns in r["net2net_minus"].items()]
@@ -766,6 +802,7 @@ PAGES = {
             "which": which,
             "cifar": cifar,
             "new_classes": new_classes,
+            "clinc": clinc,
             "gem": gem,
             "gem_angles": gem_angles,
             "transfer": transfer,

@@ -20,9 +20,11 @@ from .mas import MAS
 from .nearest import NearestMean, NearestNeighbour
 from .packnet import PackNet
 from .progressive import Progressive
+from .ranpac import RanPAC
 from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
+from .slda import SLDA
 
 __all__ = [
     "AGEM",
@@ -33,6 +35,7 @@ __all__ = [
     "L2",
     "MAS",
     "SI",
+    "SLDA",
     "DERpp",
     "ExpertGate",
     "FearNet",
@@ -50,5 +53,6 @@ __all__ = [
     "PackNet",
     "Progressive",
     "RWalk",
+    "RanPAC",
     "Replay",
 ]
