@@ -418,7 +418,7 @@ class Learner:
                 f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
             )
         began = time.perf_counter()
-        batch, classes = Tensors(x, y), tuple(y.unique().tolist())
+        batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
         if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
             self.finish()
         with self._own_random():

@@ -120,7 +120,7 @@ class Incremental:
         y = torch.tensor([self.labels[label] for label in labels])
         examples = Tensors(x, y)
         number = 1 if self.learner is None else self.learner.learnt + 1
-        return Task(f"task {number}", examples, examples, tuple(y.unique().tolist()))
+        return Task(f"task {number}", examples, examples, tuple(sorted(set(y.tolist()))))
 
     def _made(self, task: Task) -> Learner:
         if self.learner is None:
