@@ -765,7 +765,7 @@ def stability_gap(r: dict[str, Any]) -> str:
     rows = [[name, *[percent(c[k]) for k in keys]] for name, c in r["table"].items()]
     return (
         "## The stability gap on rotated digits\n\n![Accuracy within tasks](stability-gap.png)\n\n"
-        f"Four rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {r['seeds']} seeds, mean ± 95% interval, "
+        f"Three rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {r['seeds']} seeds, mean ± 95% interval, "
         "percent. *Worst case* is WC-ACC as read at the ends of tasks alone; *lost* and *regained*: what an earlier task falls by while a later one "
         "is learnt, and how much of that is back at its end, the mean over all pairs.\n\n"
         + table(["method", "ACC", "worst case by R", "WC-ACC", "min-ACC", "any-time", "lost", "regained"], rows)

@@ -3,7 +3,7 @@ after the first, with augmentation.
 
 Without a folder it draws one: shapes (tasks) that are filled or empty (classes) on a coloured ground.
 
-    python examples/images.py [FOLDER] [--layer 6]
+    python examples/images.py [FOLDER] [--layer 3]
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def net(shape: tuple[int, ...], outputs: int) -> nn.Module:
 def main() -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--layer", default="6", help="from which on the network learns after the first task")
+    parser.add_argument("--layer", default="3", help="from which on the network learns after the first task")
     parser.add_argument("--slots", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=15)
     said = parser.parse_args()
