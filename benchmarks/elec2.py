@@ -30,7 +30,7 @@ from lifelong.estimators import OnlineClassifier
 from lifelong.online import windowed
 from lifelong.report import figures
 
-FIRST, WINDOW = 5000, 1000
+WINDOW = 1000
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0)
 METHODS: dict[str, tuple[Method, int | None]] = {
     "network, fine-tuning": (Finetune(), None),
@@ -91,21 +91,23 @@ def drawn(curves: dict[str, np.ndarray]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=45312)
+    parser.add_argument("--first", type=int, default=5000, help="rows on which learning rates are chosen")
     parser.add_argument("--seeds", type=int, default=3)
     said = parser.parse_args()
     torch.set_num_threads(1)
     stream = rows(Path(os.environ["LIFELONG_DATA"]))[: said.rows]
-    if len(stream) <= FIRST:
-        parser.error(f"--rows {said.rows}: expected more than the {FIRST} on which learning rates are chosen")
+    first = said.first
+    if not WINDOW <= first < len(stream):
+        parser.error(f"--first {first}: expected {WINDOW} or more, and fewer than --rows")
     table, curves = {}, {}
     for name, (make, rated) in MODELS.items():
-        grid = {lr: float(through(make(lr, 0), stream[:FIRST])[0].mean()) for lr in GRID} if rated else {}
+        grid = {lr: float(through(make(lr, 0), stream[:first])[0].mean()) for lr in GRID} if rated else {}
         lr = max(grid, key=lambda g: grid[g]) if grid else 0.0
         drawn_by_chance = name.startswith("network") or "tree" in name
         found = [through(make(lr, seed), stream) for seed in range(said.seeds if drawn_by_chance else 1)]
         table[name] = {
-            "accuracy": interval([float(hits[FIRST:].mean()) for hits, _ in found])._asdict(),
-            "worst_window": interval([float(windowed(hits, WINDOW)[FIRST:].min()) for hits, _ in found])._asdict(),
+            "accuracy": interval([float(hits[first:].mean()) for hits, _ in found])._asdict(),
+            "worst_window": interval([float(windowed(hits, WINDOW)[first:].min()) for hits, _ in found])._asdict(),
             "microseconds": 1e6 * min(s for _, s in found) / len(stream),
             "lr": lr,
             "grid": {str(g): a for g, a in grid.items()},
@@ -114,7 +116,7 @@ def main() -> None:
         print(name, table[name], file=sys.stderr, flush=True)
     (DOCS / "elec2.png").write_bytes(drawn(curves))
     methods = {name: str(method) for name, (method, _) in METHODS.items()}
-    save("elec2", 1, rows=len(stream), first=FIRST, window=WINDOW, seeds=said.seeds, methods=methods, table=table)
+    save("elec2", 1, rows=len(stream), first=first, window=WINDOW, seeds=said.seeds, methods=methods, table=table)
 
 
 if __name__ == "__main__":
