@@ -1,10 +1,10 @@
 """EfficientNet-Lite0, trained on ImageNet, fine-tuned at 64 pixels on split CIFAR-100: ten tasks of ten new classes each, the task hidden.
 
-A stated subset: 50 training and 10 test images a class, two passes, SGD with momentum, learning rate 0.01, batch 32, mirrored and moved by up
+A stated subset: 50 training and 10 test images a class, three passes, Adam, learning rate 0.001, batch 32, mirrored and moved by up
 to 2 pixels. Memory: 500 examples; latent replay keeps what arrives at block 11 of 16 (112 channels of 4×4), below which the network rests after
 the first task, or learns at a tenth of the rate. Frozen: the last layer alone learns, with replay.
 
-    LIFELONG_DATA=... python benchmarks/fine_tuned.py [--examples 500] [--seeds 3]        30 minutes of one core
+    LIFELONG_DATA=... python benchmarks/fine_tuned.py [--examples 500] [--seeds 3]        14 minutes of one core a seed
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lifelong import (
 from lifelong.run import Job
 
 TASKS, SLOTS, LAYER = 10, 500, "backbone.net._blocks.11"
-TRAINING = Training(lr=0.01, momentum=0.9, batch_size=32, epochs=2)
+TRAINING = Training(optimizer="adam", lr=0.001, batch_size=32, epochs=3)
 METHODS: dict[str, Method] = {
     "frozen, replay": Replay(SLOTS, fill="random"),
     "fine-tuning": Finetune(),
