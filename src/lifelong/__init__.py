@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .streams import (
         babi,
         clinc150,
+        copying,
         efficientnet_lite0,
         featured,
         from_folder,
@@ -99,6 +100,7 @@ _HOME = {
         *(
             "babi",
             "clinc150",
+            "copying",
             "efficientnet_lite0",
             "featured",
             "from_folder",
@@ -167,6 +169,7 @@ __all__ = [
     "choose",
     "choose_each",
     "clinc150",
+    "copying",
     "efficientnet_lite0",
     "featured",
     "fit",
