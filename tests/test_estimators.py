@@ -188,7 +188,7 @@ def test_methods_that_answer_themselves() -> None:
 
 # --- river ---------------------------------------------------------------------------------------------------------------
 ONLINE = [
-    OnlineClassifier(),
+    OnlineClassifier(Replay(20, batch=2), MLP((8,))),
     OnlineClassifier(SI(1.0), MLP((8,)), Training(optimizer="adam", lr=0.01, clip=1.0), task=50, features=30),
 ]
 DIFFERENT = (

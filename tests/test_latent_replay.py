@@ -185,6 +185,25 @@ def test_an_evaluation_between_mixing_and_the_step_disturbs_nothing() -> None:
     assert same(*ends)
 
 
+def test_it_rests_where_gradients_are_zero_and_not_none() -> None:
+    """In a loop that keeps zeros, momentum and weight decay would move what rests."""
+    stream = toy_stream("domain", tasks=2)
+    net = toy_net(stream.outputs)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    guard = protect(net, optimizer, LatentReplay(20, "2"))
+    ends = []
+    for task in stream:
+        for index in torch.arange(len(task.train)).split(16):
+            batch = guard.mix(task.train.x[index], task.train.y[index])
+            loss = guard.loss(net(batch.x), batch)
+            optimizer.zero_grad(set_to_none=False)
+            loss.backward()
+            optimizer.step()
+        guard.consolidate(task.train)
+        ends.append(weights(net[:2]))
+    assert same(*ends)
+
+
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     stream = toy_stream("class")
     with pytest.raises(MethodError, match=r"no layer '7'.*it has 0, 1, 2"):
