@@ -7,9 +7,9 @@
 (Gama, Sebastião & Rodrigues 2013, Machine Learning 90, 317).
 
 **A stream of tasks** is measured within its tasks as well (De Lange, van de Ven & Tuytelaars 2023, arXiv 2205.13452). With A(E_i, f_n) the
-accuracy on task i after n steps in all, |T_i| those at the end of task i, k the present task and t now:
+accuracy on task i after n steps in all, N_i those at the end of task i, k the present task and t now:
 
-    min-ACC = 1/(k−1) Σ_{i<k} min_{|T_i| < n ≤ t} A(E_i, f_n)           WC-ACC = 1/k A(E_k, f_t) + (1 − 1/k) min-ACC
+    min-ACC = 1/(k−1) Σ_{i<k} min_{N_i < n ≤ t} A(E_i, f_n)           WC-ACC = 1/k A(E_k, f_t) + (1 − 1/k) min-ACC
 
 What an earlier task loses when the next one begins, and has again soon after, is the *stability gap*: R, which is measured at the ends of
 tasks, does not show it.

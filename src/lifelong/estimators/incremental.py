@@ -68,7 +68,7 @@ class Incremental:
             )
         task = self._task(x, labels)
         learner = self._made(task)
-        if self._count and (self._count == self.task or not set(task.classes) <= set(learner.seen)):
+        if self._count and not set(task.classes) <= set(learner.seen):
             self._finish(learner)
         learner.step(x, task.train.labels)
         self._count += len(labels)
