@@ -421,6 +421,12 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     how.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     how.add_argument("--precision", help="float32|float64|bfloat16 (default: float32)")
     how.add_argument("--every", help="seconds between checkpoints within a task (default: 30)")
+    if command == "run":
+        how.add_argument(
+            "--evaluate_every",
+            metavar="N",
+            help="measure all tasks so far after every N steps within a task, too (default: at its end only)",
+        )
     how.add_argument("--config", help="a YAML file that says what flags say; flags win")
     how.add_argument("--print_config", action="store_true", help="print the whole configuration as YAML and stop")
     training = parser.add_argument_group("training", "defaults belong to the stream")

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from .checkpoint import Store, locked
-from .errors import MethodError, TrainingError
+from .errors import MethodError, RunError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
+from .online import Trace
 from .random import derive
 from .run import Job, Record, Run
 from .stream import Stream
@@ -40,6 +41,7 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    evaluate_every: int | None = None,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -55,6 +57,8 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
+            examples ends in between); default: at its end only.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -68,12 +72,16 @@ def fit(
             job = Job(method.name, seed)
             learner = learner_for(method, net, stream, training, seed, device, dtype)
             if folder is None:
-                run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
+                run.records[job] = follow(
+                    learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
+                )
                 continue
             place = folder / job.folder
             with locked(place):
                 store = Store(place)
-                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
+                run.records[job] = follow(
+                    learner, stream, store, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
+                )
             run.write(folder)
     return run
 
@@ -128,17 +136,29 @@ def follow(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
+    evaluate_every: int | None = None,
 ) -> Record:
-    """A learner through a stream, from where `store` left it: the whole job in one loop.
+    """A learner through a stream, from where `store` left it: the whole job in one loop. With `evaluate_every` all tasks so far are measured
+    within a task as well, after so many steps and again.
 
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
         TrainingError: the loss is no number any more; the checkpoint before is kept.
     """
+    if evaluate_every is not None and evaluate_every < 1:
+        raise MethodError(f"evaluate_every {evaluate_every}: expected at least 1 step")
+    learner.every = evaluate_every
     record = Record.empty(len(stream))
+    if evaluate_every is not None:
+        record.trace = Trace(evaluate_every)
     saved = store.newest() if store is not None else None
     if saved is not None:
         record = Record.from_json(saved["meta"].pop("record"))
+        before = None if record.trace is None else record.trace.every
+        if before != evaluate_every:
+            raise RunError(
+                f"this run was begun with evaluate_every {before}, not {evaluate_every}: say the same, or begin another"
+            )
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
@@ -157,9 +177,13 @@ def follow(
             record.skip()
             continue
         last_save = time.monotonic()
+        reached = 0 if learner.at is None else learner.at.step
         for pause in learner.steps(task):
             if watch is not None:
                 watch(index, pause)
+            reached = pause.step
+            if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
+                record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
             stopping = stop()
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
@@ -170,7 +194,10 @@ def follow(
                 last_save = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
-        record.add(learner, learner.evaluate(stream))
+        measured = learner.evaluate(stream)
+        record.add(learner, measured)
+        if record.trace is not None:
+            record.trace.add(index, reached, measured, cost=False)
         save()
         after(record)
         if watch is not None:

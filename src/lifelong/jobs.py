@@ -171,7 +171,16 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     accuracy=record.accuracy[-1],
                 )
 
-            follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
+            follow(
+                learner,
+                stream,
+                store,
+                every=config.every,
+                watch=watch,
+                stop=stop,
+                after=after,
+                evaluate_every=config.evaluate_every,
+            )
             for damage in store.damaged:
                 log(folder, "damaged", checkpoint=damage)
         tell(Message("done", job))

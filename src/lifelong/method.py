@@ -61,6 +61,10 @@ class Batch(NamedTuple):
         """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
         be given on both sides or on neither."""
         B, k = len(self.y), len(other.y)
+        if len(self.x) != B:
+            raise MethodError(
+                "what latent_replay remembers joins behind the batch: put it behind the others in the chain"
+            )
         if (self.weight is None) != (other.weight is None):
             raise MethodError(
                 "one method of this chain weighs the examples of a step and another does not: leave one out"

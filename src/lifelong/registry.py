@@ -63,6 +63,11 @@ METHODS: dict[str, Entry] = {
         "Experience replay: learns from new and remembered examples together",
         "Chaudhry et al. 2019, arXiv 1902.10486",
     ),
+    "latent_replay": Entry(
+        "lifelong.methods:LatentReplay",
+        "Latent replay: remembers what arrives at a chosen layer, below which the network rests",
+        "Pellegrini et al. 2020, arXiv 1912.01100",
+    ),
     "der": Entry(
         "lifelong.methods:DER",
         "Dark Experience Replay: stays close to its own earlier answers on remembered examples",
