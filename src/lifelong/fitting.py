@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .errors import MethodError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
 from .random import derive
+from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
@@ -40,6 +41,7 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -55,6 +57,7 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -66,15 +69,16 @@ def fit(
     with graceful() as stop:
         for seed in numbers:
             job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype)
+            learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
             if folder is None:
                 run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
                 continue
             place = folder / job.folder
-            with locked(place):
+            with nullcontext() if ranks.rank else locked(place):
                 store = Store(place)
                 run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
-            run.write(folder)
+            if not ranks.rank:
+                run.write(folder)
     return run
 
 
@@ -86,6 +90,7 @@ def learner_for(
     seed: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner of one seed: its initial weights depend on the seed alone."""
     if isinstance(net, nn.Module):
@@ -103,6 +108,7 @@ def learner_for(
         device=device,
         dtype=dtype,
         grows=not stream.announced,
+        ranks=ranks,
     )
 
 
@@ -142,7 +148,7 @@ def follow(
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
-        if store is not None:
+        if store is not None and not learner.ranks.rank:
             state = learner.state_dict()
             state["meta"]["record"] = record.to_json()
             store.save(state)
@@ -160,7 +166,7 @@ def follow(
         for pause in learner.steps(task):
             if watch is not None:
                 watch(index, pause)
-            stopping = stop()
+            stopping = learner.ranks.total(stop()) > 0
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
                     raise TrainingError(

@@ -78,10 +78,11 @@ def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit:
     net, theta = edge.net, edge.theta
     total, count = theta.zeros(), 0
     examples = _limited(edge, limit)
+    own = examples.part(edge.ranks)
     with evaluating(net):
-        owners = _owners(net, theta)
-        ruled = None if owners is None else _checked(net, theta, owners, _placed(next(examples.all(8)), edge).x)
-        for chunk in examples.all(_rows(ruled, theta)):
+        owners = _owners(net, theta) if len(own) else None
+        ruled = None if owners is None else _checked(net, theta, owners, _placed(next(own.all(8)), edge).x)
+        for chunk in own.all(_rows(ruled, theta)) if len(own) else ():
             x, y, mask = _placed(chunk, edge)
             if ruled is None:
                 passes = _by_func(net, theta, x, y, mask, cotangents, power, total)
@@ -90,6 +91,8 @@ def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit:
             count += len(y)
             edge.costs.forward += len(y)
             edge.costs.backward += len(y) * passes
+    edge.ranks.sum_(total.tensors)
+    count = edge.ranks.total(count)
     if count != len(examples):
         raise DataError(
             f"{count} of {len(examples)} examples came when they were read again: expected data that can be read more than once "
@@ -194,13 +197,17 @@ def _checked(net: nn.Module, theta: Vector, owners: Owners, x: Tensor) -> Ruled 
     )
     deltas = torch.autograd.grad(f, [a for _, _, a in calls], v, materialize_grads=True)
     formed = []
+    unseen = set(theta.names)
     for (module, h, _), delta in zip(calls, deltas):
         if not _rank_one(module, delta):
             formed.append(module)
         for (_, name), g in zip(owners[module], _RULES[type(module)](module, h, delta, owners[module])):
             found = torch.tensordot(r, g, 1)
+            unseen.discard(name)
             if not torch.allclose(found, truth[name], rtol=1e-3, atol=1e-4 * float(truth[name].abs().max()) + 1e-12):
                 return None
+    if any(bool(truth[name].any()) for name in unseen):  # used without a call of its module, or behind the hooks' back
+        return None
     return Ruled(owners, formed)
 
 
@@ -215,7 +222,10 @@ def _recorded(owners: Owners) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         h = args[0] if args else next(iter(kwargs.values()))
-        calls.append((module, h.detach(), output))
+        kind = next(
+            module.parameters(recurse=False)
+        ).dtype  # within a network that casts for itself h may be of another
+        calls.append((module, h.detach().to(kind) if h.is_floating_point() else h, output))
         return output.clone()  # so that an in-place activation does not change what is recorded
 
     hooks = [m.register_forward_hook(record, with_kwargs=True) for m in owners]
@@ -407,7 +417,7 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
     examples = _limited(edge, limit)
     total = torch.zeros(len(theta), dtype=theta.tensors[0].dtype, device=theta.tensors[0].device)
     with evaluating(net):
-        for chunk in examples.all(ROWS):
+        for chunk in examples.part(edge.ranks).all(ROWS):
             batch = Batch(*_placed(chunk, edge))
 
             def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
@@ -424,4 +434,5 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
                 total[start:stop] += vmap(second)(basis)
             edge.costs.forward += len(batch.y) * len(theta)
             edge.costs.backward += len(batch.y) * len(theta)
+    edge.ranks.sum_([total])
     return theta.like(total.clamp(min=0) / len(examples))
