@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from lifelong import EWC, Learner, Method, Replay, Training, chain, protect
+from lifelong import EWC, Learner, Method, MethodError, Replay, Training, chain, protect
 from lifelong.random import generator
 from lifelong.ranks import Ranks
 from lifelong.registry import METHODS
@@ -111,10 +112,23 @@ def everything() -> dict[str, Tensor]:
     return found | {"learner/derpp/15 a step": learnt(METHODS["derpp"].load()(40), batch_size=15)}
 
 
+def sharded() -> str:
+    """What is said of a model whose weights are spread over the processes."""
+    net = toy_net(3)
+    fully_shard(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    protect(net, optimizer, METHODS["finetune"].load()())
+    try:
+        protect(net, optimizer, EWC())
+    except MethodError as error:
+        return str(error)
+    return "nothing"
+
+
 def one_of(rank: int, world: int, folder: Path) -> None:
     """What each process does: everything, into a file of its own."""
     torch.set_num_threads(1)
     place = f"file://{folder}/rendezvous"
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    torch.save(everything(), folder / f"{rank}.pt")
+    torch.save({**everything(), "refused": sharded()}, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -54,6 +54,9 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
     while not two.join():
         pass
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for found in (first, second):
+        assert "ewc needs each weight whole" in found["refused"]
+        assert "DTensor" in found.pop("refused")
     apart = {key: float((first[key] - alone[key]).abs().max()) for key in alone}
     for key, distance in apart.items():
         print(f"{distance:.1e}  {key}")
@@ -118,9 +121,12 @@ def test_a_batch_is_shared_out() -> None:
 
 
 # --- what may happen to one of them -----------------------------------------------------------------------------------
-DYING = """
-import os, signal, sys, runpy
+TWICE = """
+import os, runpy, signal, sys
 from lifelong.guard import Guard
+example, whole, killed, os.environ["MASTER_PORT"], port = sys.argv[1:]
+sys.argv = [example, "--out", whole]
+runpy.run_path(example, run_name="__main__")
 real, count = Guard.mix, 0
 def mix(self, x, y):
     global count
@@ -129,49 +135,54 @@ def mix(self, x, y):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, x, y)
 Guard.mix = mix
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+os.environ["MASTER_PORT"] = port
+sys.argv = [example, "--out", killed]
+runpy.run_path(example, run_name="__main__")
 """
 
 
 def test_the_example_killed_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two processes end on the bits of two of which one was killed, and say what one says alone."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    killed = [
+    """One of two processes is killed: the other says so and ends; started again they end on the bits of two that nobody touched, and say what
+    one says alone."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    there = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        ports = [str(free.getsockname()[1]) for free in (first, second)]
+    ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", DYING, str(EXAMPLE), "--out", str(tmp_path / "killed")],
+            [sys.executable, "-c", TWICE, str(EXAMPLE), str(whole), str(killed), *ports],
             env={**ENVIRONMENT, **there, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    said = [process.communicate(timeout=60)[1] for process in killed]
-    assert killed[1].returncode == -signal.SIGKILL
-    assert killed[0].returncode == 1
-    assert "RunError: another rank is gone" in said[0] or "Connection closed by peer" in said[0], said[0]
-    saved = torch.load(tmp_path / "killed" / "last.pt")
+    said = [process.communicate(timeout=120) for process in ranks]
+    assert ranks[1].returncode == -signal.SIGKILL, said[1][1]
+    assert ranks[0].returncode == 1
+    assert "RunError: another rank is gone" in said[0][1] or "Connection closed by peer" in said[0][1], said[0][1]
+    saved = torch.load(killed / "last.pt")
     assert (saved["task"], saved["step"]) == (0, 60)
 
-    ends = {}
-    for folder in ("killed", "whole"):
-        call = [*TORCHRUN, str(EXAMPLE), "--out", str(tmp_path / folder)]
-        done = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
-        ends[folder] = done.stdout, torch.load(tmp_path / folder / "last.pt")
-    assert ends["killed"][0] == ends["whole"][0]
-    assert same(ends["killed"][1]["model"], ends["whole"][1]["model"])
-    assert same(ends["killed"][1]["guard"]["tensors"], ends["whole"][1]["guard"]["tensors"])
+    call = [*TORCHRUN, str(EXAMPLE), "--out", str(killed)]
+    resumed = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == said[0][0]
+    ends = [torch.load(folder / "last.pt") for folder in (whole, killed)]
+    assert same(ends[0]["model"], ends[1]["model"])
+    assert same(ends[0]["guard"]["tensors"], ends[1]["guard"]["tensors"])
     sys.argv, argv = [str(EXAMPLE)], sys.argv
     try:
         runpy.run_path(str(EXAMPLE), run_name="__main__")
     finally:
         sys.argv = argv
-    alone = [float(line.split(": ")[1]) for line in capsys.readouterr().out.splitlines()]
-    assert alone == pytest.approx([float(line.split(": ")[1]) for line in ends["whole"][0].splitlines()], abs=0.003)
+    alone, together = (
+        [float(line.split(": ")[1]) for line in text.splitlines()] for text in (capsys.readouterr().out, said[0][0])
+    )
+    assert alone == pytest.approx(together, abs=0.003)
     assert min(alone) > 0.6
 
 
@@ -186,29 +197,6 @@ def test_accelerate_launch(tmp_path: Path) -> None:
     assert two["ranks"] == 2
     one = loops.guarded(loops.BOTH)
     assert float((two["weights"] - one).abs().max()) < 1e-6
-
-
-SHARDED = """
-import sys, torch, torch.distributed as dist
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from lifelong import EWC, Finetune, MethodError, protect
-dist.init_process_group("gloo", init_method=sys.argv[1], rank=0, world_size=1)
-net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
-fully_shard(net)
-optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-protect(net, optimizer, Finetune())
-try:
-    protect(net, optimizer, EWC())
-except MethodError as error:
-    print(error)
-"""
-
-
-def test_sharded_weights_are_refused(tmp_path: Path) -> None:
-    call = [sys.executable, "-c", SHARDED, f"file://{tmp_path}/rendezvous"]
-    done = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
-    assert "ewc needs each weight whole" in done.stdout, done.stderr
-    assert "DTensor" in done.stdout
 
 
 # --- how a loop takes its steps ---------------------------------------------------------------------------------------
