@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from lifelong import EWC, Learner, Method, MethodError, Replay, Training, chain, protect
+from lifelong import EWC, Learner, Method, MethodError, Replay, Training, chain, fit, protect
 from lifelong.random import generator
 from lifelong.ranks import Ranks
 from lifelong.registry import METHODS
@@ -62,8 +62,8 @@ def methods() -> dict[str, Method]:
     return {key: method for key, method in made.items() if method.ranks}
 
 
-def guarded(method: Method, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The weights after two tasks in somebody's own loop."""
+def guarded(method: Method, dtype: torch.dtype = torch.float64, first: int | None = None) -> Tensor:
+    """The weights after two tasks in somebody's own loop, where each process brings as many examples (or of two one the `first` so many)."""
     ranks, stream = Ranks.here(), toy_stream("task", tasks=2)
     net = toy_net(stream.outputs).to(dtype)
     model: nn.Module = DistributedDataParallel(net) if ranks.world > 1 else net
@@ -71,7 +71,9 @@ def guarded(method: Method, dtype: torch.dtype = torch.float64) -> Tensor:
     guard = protect(model, optimizer, method, scenario="task")
 
     def own(t: Tensor) -> Tensor:
-        return t.chunk(ranks.world)[ranks.rank]
+        if first is None or ranks.world == 1:
+            return t.chunk(ranks.world)[ranks.rank]
+        return (t[:first], t[first:])[ranks.rank]
 
     for task in stream:
         x, y = task.train.x.to(dtype), task.train.y
@@ -104,12 +106,22 @@ def learnt(method: Method, batch_size: int = BATCH) -> Tensor:
     return torch.cat([learner.theta.flat(), *scores])
 
 
-def everything() -> dict[str, Tensor]:
+def everything(folder: Path) -> dict[str, Tensor]:
     usual = {key: method for key, method in methods().items() if key.endswith("/0")}
     found = {f"loop/{key}": guarded(method) for key, method in methods().items() if method.portable}
     found |= {f"float32/{key}": guarded(method, torch.float32) for key, method in usual.items() if method.portable}
     found |= {f"learner/{key}": learnt(method) for key, method in usual.items()}
-    return found | {"learner/derpp/15 a step": learnt(METHODS["derpp"].load()(40), batch_size=15)}
+    found |= {f"loop/replay/{first} of 16": guarded(Replay(40, batch=k), first=first) for first, k in ((9, 16), (7, 3))}
+    found |= {"learner/derpp/15 a step": learnt(METHODS["derpp"].load()(40), batch_size=15)}
+    return found | {"fit/ewc": fitted(folder)}
+
+
+def fitted(folder: Path) -> Tensor:
+    """R, of a run on disk."""
+    stream, training = toy_stream("task", tasks=2), Training(lr=0.05, batch_size=16)
+    net = toy_net(stream.outputs)
+    run = fit(EWC(5.0), net, stream, training=training, out=folder / "run", dtype=torch.float64, ranks=Ranks.here())
+    return torch.from_numpy(run.matrix().R)
 
 
 def sharded() -> str:
@@ -130,5 +142,5 @@ def one_of(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     place = f"file://{folder}/rendezvous"
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    torch.save({**everything(), "refused": sharded()}, folder / f"{rank}.pt")
+    torch.save({**everything(folder), "refused": sharded()}, folder / f"{rank}.pt")
     dist.destroy_process_group()

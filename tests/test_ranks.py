@@ -50,10 +50,11 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
     """Every method that claims it: in a loop with `DistributedDataParallel`, and in the library's own."""
     two = torch.multiprocessing.spawn(loops.one_of, (2, tmp_path), nprocs=2, join=False)
-    alone = loops.everything()
+    alone = loops.everything(tmp_path / "alone")
     while not two.join():
         pass
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert (tmp_path / "run" / "summary.json").exists()
     for found in (first, second):
         assert "ewc needs each weight whole" in found["refused"]
         assert "DTensor" in found.pop("refused")
@@ -254,6 +255,30 @@ def test_mixed_precision(method: Method) -> None:
     plain, mixed = stepped(method, "plain"), stepped(method, "autocast")
     assert 0 < apart(mixed, plain) < 0.15
     assert same(mixed, stepped(method, "autocast all over"))
+
+
+class Casting(nn.Sequential):
+    """Runs in half precision by itself, as accelerate and Lightning make a model do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x).float()
+
+
+def test_importance_of_a_model_that_casts_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rules of its layers, not one example after another; near to that in single precision."""
+    stream = toy_stream("domain", tasks=1)
+    monkeypatch.setattr("lifelong.parts.fisher._by_func", None)
+    found = []
+    for kind in (nn.Sequential, Casting):
+        net = kind(*toy_net(stream.outputs))
+        guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), EWC(1.0))
+        guard.begin()
+        guard.consolidate(stream[0].train)
+        assert guard.state.A.tensors[0].dtype == torch.float32
+        found.append(guard.state.A.flat())
+    torch.testing.assert_close(found[0], found[1], rtol=0.1, atol=0.01 * float(found[0].max()))
+    assert not torch.equal(*found)
 
 
 @pytest.mark.parametrize("method", PLAIN, ids=lambda m: m.name)

@@ -109,12 +109,13 @@ def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes
     inputs: dict[nn.Module, Tensor] = {}
     outputs: dict[nn.Module, Tensor] = {}
     calls = 0
+    kind = theta.tensors[0].dtype  # a network that casts for itself has others within
 
     def record(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
         nonlocal calls
         calls += 1
         h = args[0] if args else next(iter(kwargs.values()))
-        inputs[module], outputs[module] = h.detach(), output
+        inputs[module], outputs[module] = h.detach().to(kind), output
 
     hooks = [module.register_forward_hook(record, with_kwargs=True) for module, _ in layers]
     try:
@@ -134,7 +135,7 @@ def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes
     grad_of.costs.forward += B
     grad_of.costs.backward += B
     found: list[Tensor | None] = [None] * len(theta.tensors)
-    for (module, own), delta in zip(layers, deltas):
+    for (module, own), delta in zip(layers, (delta.to(kind) for delta in deltas)):
         for name, place in own.items():
             found[place] = _products(delta, inputs[module], sizes) if name == "weight" else _sums(delta, sizes)
     return Vector(theta.names, [g for g in found if g is not None])
