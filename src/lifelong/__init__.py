@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         RWalk,
     )
     from .nets import MLP, MemoryNetwork, Reader, ResNet18
+    from .ranks import Ranks
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import (
@@ -89,6 +90,7 @@ _HOME = {
     ),
     "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
     "guard": ("Guard", "protect"),
+    "ranks": ("Ranks",),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": (
@@ -146,6 +148,7 @@ __all__ = [
     "Progressive",
     "RMatrix",
     "RWalk",
+    "Ranks",
     "Reader",
     "Replay",
     "ResNet18",
