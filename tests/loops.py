@@ -25,7 +25,6 @@ CONSTANTS = {
         {"strength": 5.0, "importance": "empirical", "online": True, "fisher_examples": 31},
         {"strength": 0.5, "importance": "hessian", "implicit": True},
     ],
-    "l2": [{}, {"implicit": True}],
     "mas": [{}, {"inputs_used": 1}],
     "replay": [
         {"slots": 40},
@@ -34,7 +33,7 @@ CONSTANTS = {
         {"slots": 40, "fill": "random"},
         {"slots": 40, "fill": "herding"},
     ],
-    "der": [{"slots": 40}, {"slots": 40, "batch": 5}],
+    "der": [{"slots": 40}],
     "derpp": [{"slots": 40}, {"slots": 40, "batch": 5}],
     "gem": [{"slots": 12}, {"slots": 7}],
     "agem": [{"slots": 40, "batch": 12}, {"slots": 40, "batch": 9, "fill": "reservoir"}],
@@ -124,17 +123,23 @@ def fitted(folder: Path) -> Tensor:
     return torch.from_numpy(run.matrix().R)
 
 
-def sharded() -> str:
-    """What is said of a model whose weights are spread over the processes."""
+def refused() -> str:
+    """What is said where processes draw differently, and of a model whose weights are spread over them."""
     net = toy_net(3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    said = []
+    try:
+        protect(net, optimizer, EWC(), seed=dist.get_rank()).begin()
+    except MethodError as error:
+        said.append(str(error))
     fully_shard(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     protect(net, optimizer, METHODS["finetune"].load()())
     try:
         protect(net, optimizer, EWC())
     except MethodError as error:
-        return str(error)
-    return "nothing"
+        said.append(str(error))
+    return "\n".join(said)
 
 
 def one_of(rank: int, world: int, folder: Path) -> None:
@@ -142,5 +147,5 @@ def one_of(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     place = f"file://{folder}/rendezvous"
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    torch.save({**everything(folder), "refused": sharded()}, folder / f"{rank}.pt")
+    torch.save({**everything(folder), "refused": refused()}, folder / f"{rank}.pt")
     dist.destroy_process_group()

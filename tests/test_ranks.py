@@ -56,6 +56,7 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert (tmp_path / "run" / "summary.json").exists()
     for found in (first, second):
+        assert "ranks with the seeds [0, 1] would draw differently" in found["refused"]
         assert "ewc needs each weight whole" in found["refused"]
         assert "DTensor" in found.pop("refused")
     apart = {key: float((first[key] - alone[key]).abs().max()) for key in alone}

@@ -98,6 +98,7 @@ class Guard:
             raise MethodError(f"scenario {scenario!r}: expected one of {', '.join(map(repr, get_args(Scenario)))}")
         method.check(scenario)
         self.model, self.optimizer, self.method = model, optimizer, method
+        self._slots = method.acts
         self.scenario, self.seed, self.clip, self.ranks = scenario, seed, clip, ranks
         self.theta = Vector.of(model)
         if not self.theta.names:
@@ -139,27 +140,32 @@ class Guard:
             self._mask = self._as_mask(classes if self.scenario == "task" else self.seen)
         self._draws = generator(self.seed, f"method/{self.learnt}", self._device)
         if self.spec is None:
+            [seeds] = self.ranks.gather(torch.tensor([self.seed]))
+            if len(seeds.unique()) > 1:
+                raise MethodError(
+                    f"ranks with the seeds {seeds.tolist()} would draw differently: give all of them one (protect(seed=...))"
+                )
             self.spec = Spec((), self._outputs(classes), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
         with self._plain():
-            if "begin" in self.method.acts:
+            if "begin" in self._slots:
                 self.state = self.method.begin(self.state, self._edge(_Nothing(), self._mask))
         self._open = True
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
         """What a step should learn from: the batch itself, and what the method replays. Several ranks bring examples of their own each; what
         is replayed beside all of them is shared out. Without gradients it is the batch itself."""
+        if not torch.is_grad_enabled():
+            return Batch(x, y, self._mask)
         if not self._open:
             self.begin()
-        own = Batch(x, y, self._mask)
-        if not torch.is_grad_enabled():
-            return own
-        self._fresh, self._new = True, own
+        own = self._new = Batch(x, y, self._mask)
+        self._fresh = True
         self._part, self._split = len(y), self.ranks.world > 1
-        if self._split and self.method.acts & {"examples", "observe"}:
+        if self._split and self._slots & {"examples", "observe"}:
             every_x, every_y = self.ranks.gather(x, y)
             self._new = Batch(every_x, every_y, self._mask)
-        if "examples" not in self.method.acts:
+        if "examples" not in self._slots:
             return own
         mixed = self.method.examples(self.state, self.model, self._new, self._draws)
         part = mixed.shared(len(self._new.y), self.ranks)
@@ -171,11 +177,11 @@ class Guard:
         """The loss of a mixed batch, with what the method adds to it; at least in single precision."""
         if output.dtype in (torch.bfloat16, torch.float16):
             output = output.float()
-        claims, adds = "criterion" in self.method.acts, "loss" in self.method.acts
+        claims, adds = "criterion" in self._slots, "loss" in self._slots
         loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
         if adds:
             loss = loss + self.method.loss(self.state, self.model, batch, output)
-        if "observe" in self.method.acts and torch.is_grad_enabled() and self._new is not None:
+        if "observe" in self._slots and torch.is_grad_enabled() and self._new is not None:
             answered = output.detach()[: self._part]
             if self._split:
                 [answered] = self.ranks.gather(answered)
@@ -201,13 +207,13 @@ class Guard:
         """The gradients are there, the step is next."""
         if not self._open:
             self.begin()
-        needs = self.method.acts & {"examples", "criterion", "loss", "observe"}
+        needs = self._slots & {"examples", "criterion", "loss", "observe"}
         if needs and not self._fresh:
             raise MethodError(
                 f"{self.method.name} takes part in the batch and the loss of each step: batch = guard.mix(x, y), then "
                 "guard.loss(model(batch.x), batch)"
             )
-        if "observe" in self.method.acts and not self._met:
+        if "observe" in self._slots and not self._met:
             raise MethodError(f"{self.method.name} remembers what comes: loss = guard.loss(model(batch.x), batch)")
         if getattr(self.optimizer, "found_inf", None) is not None:
             raise MethodError(
@@ -222,7 +228,7 @@ class Guard:
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         with torch.no_grad():
             self.state = self._around.after(self.state)
-            if "observe" in self.method.acts:
+            if "observe" in self._slots:
                 batch, output = self._met[0]
                 if len(self._met) > 1:  # a step after several batches is one after a larger batch
                     x, y = (torch.cat([getattr(b, of) for b, _ in self._met]) for of in ("x", "y"))
@@ -256,7 +262,7 @@ class Guard:
             examples = _Spread(examples, self.ranks)
         if len(examples) == 0:
             raise DataError("consolidate needs the task's examples; got none")
-        if "end" in self.method.acts:
+        if "end" in self._slots:
             with self._plain():
                 self.state = self.method.end(self.state, self._edge(examples, self._mask))
         self.learnt += 1

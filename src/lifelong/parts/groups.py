@@ -44,7 +44,7 @@ def gradients(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]
             with evaluating(net):  # draws nothing, and moves no statistics
                 layers = layers if _holds(grad_of, theta, layers, batch) else None
         _known[net] = present, layers
-    found = None if layers is None else _together(grad_of, theta, layers, batch, sizes)
+    found = None if layers is None else _in_parts(grad_of, theta, layers, batch, sizes)
     return _each(grad_of, theta, batch, sizes) if found is None else found
 
 
@@ -93,7 +93,7 @@ def _each(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]) ->
     return Vector(theta.names, [torch.stack(parts) for parts in zip(*found)])
 
 
-def _together(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes: Sequence[int]) -> Vector | None:
+def _in_parts(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes: Sequence[int]) -> Vector | None:
     """At once, and of several ranks each from every N-th example of a group where that comes out even."""
     ranks = grad_of.ranks
     if ranks.world == 1 or any(n % ranks.world for n in sizes):
