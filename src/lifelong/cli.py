@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import LifelongError, MethodError, nearest
-from .registry import METHODS, NETS, STREAMS, Entry, find
+from .registry import METHODS, NETS, OWN_LOOP, RANKS, STREAMS, Entry, find
 
 __all__ = ["main"]
 
@@ -293,12 +293,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _list(table: Mapping[str, Entry], as_json: bool) -> int:
+    marks = table is METHODS
     if as_json:
-        print(json.dumps([{"name": n, "summary": e.summary, "source": e.source} for n, e in table.items()], indent=1))
+        said = [
+            {"name": n, "summary": e.summary, "source": e.source}
+            | ({"own_loop": n in OWN_LOOP, "ranks": n in RANKS} if marks else {})
+            for n, e in table.items()
+        ]
+        print(json.dumps(said, indent=1))
         return 0
     width = max(map(len, table))
     for name, entry in table.items():
-        print(f"{name:{width}}  {entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+        where = f"{'loop' if name in OWN_LOOP else '':4}  {'ranks' if name in RANKS else '':5}  " if marks else ""
+        print(f"{name:{width}}  {where}{entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+    if marks:
+        print("\nloop: works in your own training loop (protect); ranks: several processes give what one gives")
     return 0
 
 

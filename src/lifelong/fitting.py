@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .learner import Learner, Pause, Training
 from .method import Method
 from .online import Trace
 from .random import derive
+from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
@@ -42,6 +43,7 @@ def fit(
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
     evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -59,6 +61,7 @@ def fit(
         watch: is called at each pause with the task's index and where training stands.
         evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
             examples ends in between); default: at its end only.
+        ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -70,19 +73,21 @@ def fit(
     with graceful() as stop:
         for seed in numbers:
             job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype)
+            learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
             if folder is None:
                 run.records[job] = follow(
                     learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
                 )
                 continue
             place = folder / job.folder
-            with locked(place):
+            with nullcontext() if ranks.rank else locked(place):
                 store = Store(place)
-                run.records[job] = follow(
+                record = follow(
                     learner, stream, store, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
                 )
-            run.write(folder)
+                run.records[job] = record
+            if not ranks.rank:
+                run.write(folder)
     return run
 
 
@@ -94,6 +99,7 @@ def learner_for(
     seed: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner of one seed: its initial weights depend on the seed alone."""
     if isinstance(net, nn.Module):
@@ -111,6 +117,7 @@ def learner_for(
         device=device,
         dtype=dtype,
         grows=not stream.announced,
+        ranks=ranks,
     )
 
 
@@ -162,7 +169,7 @@ def follow(
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
-        if store is not None:
+        if store is not None and not learner.ranks.rank:
             state = learner.state_dict()
             state["meta"]["record"] = record.to_json()
             store.save(state)
@@ -184,7 +191,7 @@ def follow(
             reached = pause.step
             if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
                 record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
-            stopping = stop()
+            stopping = learner.ranks.total(stop()) > 0
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
                     raise TrainingError(
