@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .checkpoint import Store, locked
 from .errors import MethodError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
+from .pulse import pulse
 from .random import derive
 from .run import Job, Record, Run
 from .stream import Stream
@@ -63,17 +64,24 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop:
+    with graceful() as stop, nullcontext() if folder is None else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
             learner = learner_for(method, net, stream, training, seed, device, dtype)
             if folder is None:
                 run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
                 continue
+
+            def look(index: int, pause: Pause | None, job: Job = job) -> None:
+                if note is not None:
+                    note(job, index, *pause[:2]) if pause else note(job, index + 1, 0, 0)
+                if watch is not None:
+                    watch(index, pause)
+
             place = folder / job.folder
             with locked(place):
                 store = Store(place)
-                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
+                run.records[job] = follow(learner, stream, store, every=every, watch=look, stop=stop)
             run.write(folder)
     return run
 
