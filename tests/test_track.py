@@ -32,9 +32,9 @@ def test_tensorboard_holds_r_and_costs(tmp_path: Path, capsys: pytest.CaptureFix
     R = seen.jobs[0].record.accuracy
     for i, name in enumerate(("1 zero", "2 one", "3 two _b_", "4 three")):
         assert [(s, pytest.approx(v)) for s, v, _ in whole[f"accuracy/{name}"]] == [(a, R[a][i]) for a in range(5)]
-    assert [v for _, v, _ in whole["accuracy_of_tasks_seen"]] == pytest.approx([sum(R[a][:a]) / a for a in range(1, 5)])
-    assert [v for _, v, _ in whole["training_seconds"]] == [0, 1, 3, 6, 10]
-    assert [v for _, v, _ in whole["memory_bytes"]] == [0, 200, 400, 600, 800]
+    assert [v for _, v, _ in whole["accuracy of tasks seen"]] == pytest.approx([sum(R[a][:a]) / a for a in range(1, 5)])
+    assert [v for _, v, _ in whole["training seconds"]] == [0, 1, 3, 6, 10]
+    assert [v for _, v, _ in whole["memory bytes"]] == [0, 200, 400, 600, 800]
     times = [t for _, _, t in whole["accuracy/1 zero"]]
     assert times[4] == pytest.approx(seen.jobs[0].times[4])
     acc = seen.summary(seen.jobs[0])["acc"]

@@ -481,12 +481,12 @@ def _state(
     if jobs and all(j.state == "finished" for j in jobs) and (written or not asked):
         return "finished", ""
     if any(e["event"] == "interrupted" for e in since):
-        return "interrupted", "stopped by Ctrl-C or a signal; everything learnt is saved"
+        return "interrupted", "Stopped by Ctrl-C or a signal; everything learnt is saved."
     if beat:
-        return "interrupted", f"killed: process {beat['pid']} on {beat['host']} is gone; everything saved is whole"
+        return "interrupted", f"Killed: process {beat['pid']} on {beat['host']} is gone. What it saved is whole."
     if any(j.error for j in jobs):
         return "failed", ""
-    return "interrupted", "nobody is at work on it"
+    return "interrupted", "No process works on it."
 
 
 def _command(given: Path, name: str, is_root: bool) -> str:

@@ -89,8 +89,7 @@ def _measures(run: RunNow) -> list[tuple[str, dict[str, str], int]]:
     rows = []
     for method in run.methods:
         found = run.measures(method)
-        signed = {"bwt", "fwt", "forgetting", "intransigence"}
-        texts = {k: table.number(interval(found[k]), k in signed) if k in found else "" for k in MEASURES}
+        texts = {k: table.number(interval(found[k]), k in table.SIGNED) if k in found else "" for k in MEASURES}
         rows.append((method, texts, len(next(iter(found.values()), []))))
     return rows
 
@@ -163,7 +162,7 @@ def _picture(R: NDArray[np.float64]) -> str:
 
 
 class Line(NamedTuple):
-    """One method's line in a panel: points before its task is learnt, and from then on."""
+    """One method's line in a panel: points until its task's training begins, and from then on."""
 
     look: str
     before: str
@@ -201,7 +200,7 @@ def _panels(run: RunNow, looks: Mapping[str, str]) -> list[Panel]:
             column = R[:, j]
             known = np.flatnonzero(~np.isnan(column))
             end = (WIDE * int(known[-1]) / T, HIGH * (1 - float(column[known[-1]]))) if len(known) else None
-            lines.append(Line(looks[method], points(column[: j + 2], 0), points(column[j + 1 :], j + 1), end))
+            lines.append(Line(looks[method], points(column[: j + 1], 0), points(column[j:], j), end))
             said.append(f"{method} {_short(float(column[known[-1]]))}" if len(known) else f"{method} not measured")
         alt = f"Accuracy on {run.tasks[j]} now: {', '.join(said)}."
         panels.append(Panel(j + 1, run.tasks[j], (WIDE * j / T, WIDE / T), lines, alt))
@@ -214,7 +213,7 @@ def _looks(methods: Sequence[str]) -> dict[str, str]:
     free = [m for m in methods if m not in REFERENCES and m != "finetune"]
     found = {m: f"k{i % 8} d{i // 8 % 3}" for i, m in enumerate(free)}
     found |= {m: f"ink d{i % 2 + 1}" for i, m in enumerate(ink)}
-    return found | {m: "grey d0" for m in methods if m == "finetune"}
+    return {m: found.get(m, "grey d0") for m in methods}
 
 
 # --- words ---------------------------------------------------------------------------------------------------------------
