@@ -113,7 +113,7 @@ def look(browser: Any, address: str, runs: Path, epochs: int, seen: dict[str, An
 
     page = opened(**WIDE)
     page.goto(address)
-    expect(page.get_by_text("No runs here yet")).to_be_visible()
+    expect(page.get_by_text("No runs below")).to_be_visible()
 
     # --- a run appears, and fills ---
     first = begin("permuted-ewc", "finetune,ewc", "--ewc.strength", "5", "--seeds", "2")
@@ -190,7 +190,6 @@ def look(browser: Any, address: str, runs: Path, epochs: int, seen: dict[str, An
     for name in ("permuted-er", "permuted-ewc"):
         page.focus(f"input[value='{name}']")
         page.keyboard.press("Space")
-    page.screenshot(path="/tmp/index.png")
     time.sleep(2.5)  # the list is told of changes meanwhile, and keeps its ticks
     tab_to(page, "form button")
     page.keyboard.press("Enter")

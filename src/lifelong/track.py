@@ -153,10 +153,15 @@ class _MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
-        self.client: Any = MlflowClient(tracking_uri=place if "://" in place else Path(place).absolute().as_uri())
+        address, artifacts = place, None
+        if "://" not in place:  # a database in a file, what MLflow itself now takes where it is told nothing
+            folder = Path(place).absolute()
+            folder.mkdir(parents=True, exist_ok=True)
+            address, artifacts = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
+        self.client: Any = MlflowClient(tracking_uri=address)
         self.metric: Any = Metric
         found = self.client.get_experiment_by_name(run.name)
-        experiment = found.experiment_id if found else self.client.create_experiment(run.name)
+        experiment = found.experiment_id if found else self.client.create_experiment(run.name, artifacts)
         made = self.client.create_run(experiment, int(when * 1000), run_name=f"{job.method} seed {job.seed}")
         self.id, self.tasks = made.info.run_id, len(run.tasks)
         tags = {"method": job.method, "seed": str(job.seed), "stream": run.stream, "scenario": run.scenario}

@@ -68,7 +68,7 @@ def application(
     def view(kind: str, name: str, query: QueryParams) -> Page | None:
         with one_at_a_time:
             if kind == "all":
-                return index(folder.runs(), folder.root.name)
+                return index(folder.runs(), str(folder.given))
             if kind == "one":
                 run = folder.look(name)
                 return None if run is None else one(run)

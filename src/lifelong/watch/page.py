@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 def index(runs: Sequence[RunNow], where: str) -> Page:
     """All runs below a folder."""
-    return Page(f"Runs in {where}", {"runs": _part("runs", runs=runs), "said": _said(runs)}, "index")
+    return Page("Runs", {"runs": _part("runs", runs=runs, where=where), "said": _said(runs)}, "index")
 
 
 def one(run: RunNow) -> Page:
