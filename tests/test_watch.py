@@ -14,7 +14,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import httpx
@@ -29,6 +31,7 @@ from lifelong.config import Config
 from lifelong.jobs import Message, execute
 from lifelong.live import Folder
 from lifelong.pulse import FILE, FRESH, LOST, alive
+from lifelong.report.results import HEADER
 from lifelong.run import Record, log
 from lifelong.watch.app import application
 from lifelong.watch.page import about
@@ -424,10 +427,71 @@ def test_files_that_are_no_files_are_left_alone(client: TestClient, tmp_path: Pa
     os.mkfifo(first / "events.jsonl")  # reading it would wait for ever
     (first / "manifest.json").unlink()
     (first / "manifest.json").symlink_to(first / "manifest.json")
-    (first / FILE).write_text('{"time": "never"}')
-    (first / "checkpoint" / "ewc" / "0" / "000002" / "state.json").write_text('{"record": {"T": 4, "accuracy": [[1]]}}')
-    (first / "config.yaml").write_text("a: [b")
-    assert client.get("/run/first").status_code == 200
+    for path in PAGES:
+        assert client.get(path).status_code == 200
+
+
+ROW = "permuted,domain,ewc,0"
+DOUBLING = "".join(f"{b}: &{b} {{x: *{a}, y: *{a}}}\n" for a, b in pairwise(ascii_lowercase))
+WILD = {
+    "config.yaml": [
+        "a: [b",
+        "[]",
+        "method: ../../../..\nseeds: [0]",
+        "seeds: 999999999",
+        "seeds: [x]",
+        'method: "a\\0b"',
+        "&a [*a]",
+        "a: &a {x: 1}\n" + DOUBLING,
+        "[" * 100000,
+    ],
+    "manifest.json": [
+        "{",
+        "[]",
+        '{"tasks": 5}',
+        '{"tasks": [{}, null, 7, []]}',
+        '{"tasks": ["a"]}',
+        '{"stream": {"a": 1}}',
+    ],
+    "events.jsonl": [
+        "{}\n\n[1]\nnull",
+        '{"time": NaN, "event": "started"}',
+        '{"time": 1e300, "event": "started"}',
+        '{"time": 1, "event": "started", "jobs": "many"}',
+        '{"time": 1, "event": "task", "method": [], "seed": {}, "after": -5}',
+        '{"time": 1, "event": "task", "method": "ewc", "seed": 0, "after": 99}',
+        '{"time": 1, "event": "failed", "method": "ewc", "seed": 1, "error": {"a": 1}}',
+    ],
+    FILE: [
+        '{"time": "never"}',
+        '{"time": 1e999, "pid": 1, "host": "", "jobs": {}}',
+        '{"time": 1, "pid": -1, "host": "", "jobs": []}',
+        '{"time": 1, "pid": 1, "host": "", "jobs": {"ewc/0": {"task": 2}}}',
+    ],
+    "checkpoint/ewc/0/000002/state.json": [
+        "{}",
+        '{"record": {"T": 4, "accuracy": [[1]]}}',
+        '{"record": {"T": 1e9}}',
+        '{"record": {"T": 1000000000}}',
+        '{"record": {"T": 4, "accuracy": [[0, 0, 0, 2]], "seconds": [[0, 0, 0, 0]], "parameters": [1]}}',
+        '{"record": {"T": 4, "accuracy": [[0, 0, 0, 1]]}}',
+        "[" * 100000,
+    ],
+    "results.csv": [f"{HEADER}\n{ROW},99999999,1,accuracy,1,1,0", f"{HEADER}\n{ROW},1,x,accuracy,1,1,0", HEADER, "\0"],
+}
+
+
+@pytest.mark.parametrize("name", WILD)
+def test_what_no_run_writes_breaks_no_page(name: str, client: TestClient, tmp_path: Path) -> None:
+    file = tmp_path / "runs" / "first" / name
+    if name == "results.csv":
+        shutil.rmtree(file.parent / "checkpoint")
+    began = time.monotonic()
+    for text in WILD[name]:
+        file.write_text(text)
+        for path in ("/", "/run/first", PAGES[-1]):
+            assert client.get(path).status_code == 200, text[:80]
+    assert time.monotonic() - began < 30
 
 
 def test_a_report_is_shown_without_its_scripts(done: Path) -> None:

@@ -40,7 +40,9 @@ State = Literal["waiting", "running", "finished", "failed", "interrupted"]
 T = TypeVar("T")
 
 LARGEST = 256 * 2**20  # bytes of a file that is read
+MOST = 3000  # tasks, or jobs, of a run that is shown
 DEPTH, FOLDERS = 3, 5000  # how deep runs are looked for, and in how many folders at most
+AGAIN = 2.0  # seconds between two searches
 
 
 class At(NamedTuple):
@@ -199,6 +201,7 @@ class Folder:
             raise RunError(f"{root} is no directory: give a run's, or one that holds runs")
         self.given, self.root = root, root.resolve()
         self._kept: dict[str, tuple[tuple[int, ...], Any]] = {}  # by file: its stamp and what it says
+        self._found: tuple[float, dict[str, Path]] = (-math.inf, {})
 
     # --- reading ----------------------------------------------------------------------------------------------------
     def read(self, path: Path) -> bytes | None:
@@ -219,16 +222,7 @@ class Folder:
                     value: T = self._kept[slot][1]
                     return value
                 value = parse(_content(handle))
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-            yaml.YAMLError,
-            csv.Error,
-            LifelongError,
-        ):
+        except _WRONG:
             return otherwise
         self._kept[slot] = (stamp, value)
         return value
@@ -236,6 +230,11 @@ class Folder:
     # --- finding ----------------------------------------------------------------------------------------------------
     def names(self) -> dict[str, Path]:
         """The run directories there are, by name: the root itself, or what lies below it. Links are not followed."""
+        if time.monotonic() - self._found[0] >= AGAIN:
+            self._found = (time.monotonic(), self._search())
+        return self._found[1]
+
+    def _search(self) -> dict[str, Path]:
         if _is_run(self.root):
             return {self.root.name: self.root}
         found: dict[str, Path] = {}
@@ -275,17 +274,16 @@ class Folder:
         manifest: dict[str, Any] = self._said(folder / "manifest.json", _object, {})
         events: list[dict[str, Any]] = self._said(folder / "events.jsonl", _lines, [])
         beat: dict[str, Any] = self._said(folder / FILE, _beat, {})
-        results = self._said(folder / "results.csv", _results, None)
         last = max((i for i, e in enumerate(events) if e["event"] in ("started", "resumed")), default=0)
         since = events[last:]
         lives = bool(beat) and alive(beat, now)
-        listed = _listed(config, folder, results)
-        records = {job: self._record(folder, job, results) for job in listed}
+        listed = _asked(config) if config else self._left(folder)
+        records = {job: self._record(folder, job) for job in listed}
         tasks = _tasks(manifest, [r for r in records.values() if r is not None])
         jobs = tuple(_job(job, _fits(records[job], len(tasks)), events, since, beat, lives) for job in listed)
         first = next((e["time"] for e in events if e["event"] == "started"), None)
         seen = max([e["time"] for e in events[-1:]] + ([beat["time"]] if beat else []), default=None)
-        state, reason = _state(jobs, since, beat, lives, bool(config), results is not None)
+        state, reason = _state(jobs, since, beat, lives, bool(config), (folder / "results.csv").exists())
         return RunNow(
             name=name,
             folder=folder,
@@ -296,7 +294,7 @@ class Folder:
             state=state,
             reason=reason,
             resume=_command(self.given, name, folder == self.root) if config and state in _OPEN else "",
-            processes=int(since[0].get("jobs", 1)) if since else 1,
+            processes=_count(since[0].get("jobs")) if since else 1,
             started=first,
             seen=seen,
             config=self._said(folder / "config.yaml", bytes.decode, "", slot=f"{folder}/config.yaml as text"),
@@ -304,19 +302,40 @@ class Folder:
             report=(folder / "report.html").is_file(),
         )
 
-    def _record(self, folder: Path, job: Job, results: Results | None) -> Record | None:
+    def _left(self, folder: Path) -> list[Job]:
+        """The jobs that have left something, where no configuration lists them."""
+        results = self._said(folder / "results.csv", _results, None)
+        found = [] if results is None else list(results.cells)
+        for place in sorted((folder / "checkpoint").glob("*/*")):
+            if place.name.isdigit() and place.is_dir():
+                found.append((place.parent.name, int(place.name)))
+        return [Job(*key) for key in dict.fromkeys(found)][:MOST]
+
+    def _record(self, folder: Path, job: Job) -> Record | None:
         place = folder / job.folder
         try:
             numbers = sorted((e.name for e in os.scandir(place) if e.name.isdigit()), reverse=True)
-        except OSError:
+        except (OSError, ValueError):
             numbers = []
         for number in numbers:  # the newest may be on its way in, the oldest on its way out
             found = self._said(place / number / "state.json", _recorded, None, slot=str(place))
             if found is not None:
                 return found
+        results = self._said(folder / "results.csv", _results, None)
         return None if results is None else _of_results(results, job)
 
 
+_WRONG = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    yaml.YAMLError,
+    csv.Error,
+    LifelongError,
+)
 _OPEN = ("interrupted", "failed")
 
 
@@ -361,7 +380,13 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _yaml(text: bytes) -> dict[str, Any]:
-    return Config.flatten(yaml.safe_load(text.decode()) or {})
+    """A configuration's keys; ValueError where it is none that a run writes: by depth and aliases a short text takes for ever."""
+    said, depth = text.decode(), 0
+    for event in yaml.parse(said, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > 10 or isinstance(event, yaml.AliasEvent):
+            raise ValueError("too deep, or an alias")
+    return Config.flatten(yaml.safe_load(said) or {})
 
 
 def _lines(text: bytes) -> list[dict[str, Any]]:
@@ -370,26 +395,44 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             event = _object(line)
-            event["time"], event["event"] = float(event["time"]), str(event["event"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+            event["time"], event["event"] = _time(event["time"]), str(event["event"])
+        except _WRONG:
             continue
         found.append(event)
     return found
 
 
 def _results(text: bytes) -> Results:
-    return parse(Path("results.csv"), list(csv.reader(io.StringIO(text.decode()), strict=True)))
+    table = list(csv.reader(io.StringIO(text.decode()), strict=True))
+    if any(max(int(row[4] or 0), int(row[5] or 0)) > MOST for row in table[1:] if len(row) > 5):
+        raise ValueError("too many tasks")
+    return parse(Path("results.csv"), table)
 
 
 def _beat(text: bytes) -> dict[str, Any]:
     said = _object(text)
-    jobs = {key: At(**{k: at[k] for k in At._fields}) for key, at in said["jobs"].items()}
-    return {"time": float(said["time"]), "pid": int(said["pid"]), "host": str(said["host"]), "jobs": jobs}
+    jobs = {
+        key: At(int(at["task"]), int(at["step"]), int(at["steps"]), _time(at["since"]), int(at["first"]))
+        for key, at in said["jobs"].items()
+    }
+    return {"time": _time(said["time"]), "pid": int(said["pid"]), "host": str(said["host"]), "jobs": jobs}
 
 
 def _recorded(text: bytes) -> Record:
+    """The record of a checkpoint; ValueError where it is not as a run writes it."""
     record = Record.from_json(json.loads(text)["record"])
-    np.asarray(record.accuracy, dtype=np.float64).reshape(record.rows, record.T)  # what is not a table is no record
+    rows, tasks = record.rows, record.T
+    if not (isinstance(tasks, int) and 0 < tasks <= MOST):
+        raise ValueError("too many tasks")
+    for table in (record.accuracy, record.seconds):
+        V = np.asarray(table, dtype=np.float64).reshape(rows, tasks)
+        if not (np.isnan(V) | ((V >= 0) & (V < 1e9))).all():
+            raise ValueError("a number out of range")
+    if not (np.nan_to_num(np.asarray(record.accuracy, dtype=np.float64)) <= 1).all():
+        raise ValueError("an accuracy above 1")
+    costs = (record.train_seconds, record.parameters, record.memory_bytes, record.forward, record.backward)
+    if not all(np.isfinite(np.asarray(c, dtype=np.float64).reshape(rows)).all() for c in costs):
+        raise ValueError("a cost that is no number")
     return record
 
 
@@ -414,26 +457,33 @@ def _of_results(results: Results, job: Job) -> Record | None:
     )
 
 
-def _listed(config: Mapping[str, Any], folder: Path, results: Results | None) -> list[Job]:
-    """The jobs that were asked for, or else those that have left something."""
-    if config:
-        try:
-            return [
-                Job(m, s) for m in _names(config.get("method", "finetune")) for s in seeds_of(config.get("seeds", 1))
-            ]
-        except LifelongError:
+def _asked(config: Mapping[str, Any]) -> list[Job]:
+    """The jobs that were asked for."""
+    seeds = config.get("seeds", 1)
+    try:
+        if not isinstance(seeds, list | tuple) and str(seeds).isdigit() and int(seeds) > MOST:
             return []
-    found = list(results.cells) if results is not None else []
-    for place in sorted((folder / "checkpoint").glob("*/*")):
-        if place.name.isdigit() and place.is_dir():
-            found.append((place.parent.name, int(place.name)))
-    return [Job(*key) for key in dict.fromkeys(found)]
+        return [Job(m, s) for m in _names(config.get("method", "finetune")) for s in seeds_of(seeds)][:MOST]
+    except _WRONG:
+        return []
+
+
+def _count(said: Any) -> int:
+    return said if isinstance(said, int) and said > 0 else 1
+
+
+def _time(said: Any) -> float:
+    """Seconds since 1970 that can be a date."""
+    found = float(said)
+    if not 0 <= found < 1e11:
+        raise ValueError("no time")
+    return found
 
 
 def _tasks(manifest: Mapping[str, Any], records: Sequence[Record]) -> tuple[str, ...]:
     named = manifest.get("tasks")
     if isinstance(named, list) and named:
-        return tuple(map(str, named))
+        return tuple(map(str, named[:MOST]))
     return tuple(f"task {i + 1}" for i in range(max((r.T for r in records), default=0)))
 
 

@@ -65,12 +65,14 @@ def pulse(folder: Path) -> Iterator[Note]:
                 path.unlink(missing_ok=True)
 
     thread = threading.Thread(target=beat, name="pulse", daemon=True)
-    thread.start()
+    with contextlib.suppress(RuntimeError):  # no thread is to be had: the run matters more
+        thread.start()
     try:
         yield note
     finally:
         over.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def alive(beat: dict[str, Any], now: float) -> bool:
