@@ -206,8 +206,11 @@ class Folder:
     # --- reading ----------------------------------------------------------------------------------------------------
     def read(self, path: Path) -> bytes | None:
         """A regular file below the root; None where there is none, or where its name leads out of it."""
-        with _opened(path, self.root) as found:
-            return None if found is None else _content(found[0])
+        try:
+            with _opened(path, self.root) as found:
+                return None if found is None else _content(found[0])
+        except OSError:
+            return None
 
     def _said(self, path: Path, parse: Callable[[bytes], T], otherwise: T, slot: str = "") -> T:
         """What a file says; what has not changed is not read again. `slot`: under which name it is kept."""
@@ -326,6 +329,7 @@ class Folder:
 
 
 _WRONG = (
+    OSError,
     ValueError,
     TypeError,
     KeyError,
