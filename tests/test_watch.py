@@ -19,7 +19,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
