@@ -73,7 +73,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         runs = Path(place) / "runs"
         runs.mkdir()
-        watcher = subprocess.Popen([*LIFELONG, "watch", str(runs), "--port", "0"], stdout=subprocess.PIPE, text=True)
+        watcher = subprocess.Popen(
+            [*LIFELONG, "watch", "runs", "--port", "0"], cwd=place, stdout=subprocess.PIPE, text=True
+        )
         assert watcher.stdout is not None
         address = watcher.stdout.readline().strip()
         browser = playwright.chromium.launch(executable_path=said.chromium, args=["--no-sandbox"])
@@ -172,10 +174,10 @@ def look(browser: Any, address: str, runs: Path, epochs: int, seen: dict[str, An
         until(lambda: page.locator("#state .badge.interrupted").count() == 1, 60, "kill"), 1
     )
     command = page.locator("#state code").inner_text()
-    assert command == f"lifelong resume {runs / 'permuted-er'}", command
+    assert command == "lifelong resume runs/permuted-er", command
     page.screenshot(path=DOCS / "watch-interrupted.png", clip={"x": 0, "y": 0, "width": 1180, "height": 520})
     resumed = subprocess.Popen(
-        [*LIFELONG, *shlex.split(command)[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*LIFELONG, *shlex.split(command)[1:]], cwd=runs.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     until(lambda: page.locator("#state .badge.running").count() == 1, 60, "resumed")
 

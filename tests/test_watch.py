@@ -335,6 +335,8 @@ def test_two_runs_side_by_side(client: TestClient) -> None:
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert {"a-matrix", "b-matrix", "both"} <= set(ids)
     assert [a["value"] for a in page.of("option") if "selected" in a] == ["first", "deep/second"]
+    legends = [a["class"] for a in page.of("line") if (a.get("class") or "").startswith("line")]
+    assert legends == ["line k0 d0", "line ink d1", "line grey d0"]  # ewc and joint; finetune
     assert "both" not in [a.get("id") for _, a in Read(client.get("/two?run=first&run=nowhere").text).tags]
 
 

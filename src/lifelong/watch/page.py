@@ -50,7 +50,7 @@ def index(runs: Sequence[RunNow], where: str) -> Page:
 
 def one(run: RunNow) -> Page:
     """One run."""
-    return Page(run.name, _run(run, "") | {"said": _said([run])}, "one")
+    return Page(run.name, _run(run, "", _looks(run.methods)) | {"said": _said([run])}, "one")
 
 
 def two(runs: Sequence[RunNow], names: Sequence[str]) -> Page:
@@ -60,7 +60,9 @@ def two(runs: Sequence[RunNow], names: Sequence[str]) -> Page:
     if len(runs) == 2:
         heads = [("a", runs[0]), ("b", runs[1])]
         regions["both"] = _part("both", rows=[(side, run, _measures(run)) for side, run in heads], heads=MEASURES)
-        regions |= {k: v for side, run in heads for k, v in _run(run, f"{side}-").items()}
+        looks = _looks(list(dict.fromkeys(m for run in runs for m in run.methods)))  # a method looks alike in both
+        for side, run in heads:
+            regions |= _run(run, f"{side}-", {m: looks[m] for m in run.methods})
     return Page(" beside ".join(picked) or "Two runs side by side", regions | {"said": _said(runs)}, "two")
 
 
@@ -70,8 +72,7 @@ def problem(title: str, text: str) -> str:
 
 
 # --- the regions of a run ------------------------------------------------------------------------------------------------
-def _run(run: RunNow, prefix: str) -> dict[str, str]:
-    looks = _looks(run.methods)
+def _run(run: RunNow, prefix: str, looks: Mapping[str, str]) -> dict[str, str]:
     parts: dict[str, dict[str, Any]] = {
         "state": {},
         "jobs": {},
