@@ -96,6 +96,19 @@ def _main(args: list[str]) -> int:
     )
     reported = command("report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    watched = command("watch", "a page that shows the runs below a directory as they are, on this machine alone")
+    watched.add_argument("dir", type=Path, metavar="DIR", help="a run's directory, or one that holds runs")
+    watched.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1); anything but this machine's own asks visitors for a token",
+    )
+    watched.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: 8765)")
+    tracked = command("track", "a run's numbers as TensorBoard, MLflow or Weights & Biases (offline) keep them")
+    tracked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    tracked.add_argument("--to", required=True, metavar="NAME", help="tensorboard, mlflow or wandb")
+    tracked.add_argument("--out", help="the tracker's directory (default: DIR/NAME); of mlflow also a server's address")
+    tracked.add_argument("--follow", action="store_true", help="go on until the run ends")
     asked = command("ask", "a question about a story, to what a run on the stream babi has learnt so far")
     asked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     asked.add_argument("--story", type=Path, required=True, metavar="FILE", help="one sentence a line")
@@ -131,6 +144,16 @@ def _main(args: list[str]) -> int:
         from .ask import ask
 
         print(ask(said.dir, said.story, said.question, said.method, said.seed, said.task))
+        return 0
+    if said.command == "watch":
+        from .watch import serve
+
+        serve(said.dir, said.host, said.port)
+        return 0
+    if said.command == "track":
+        from .track import track
+
+        print(track(said.dir, said.to, said.out, said.follow))
         return 0
     if said.command in ("gate", "export", "predict"):
         return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)

@@ -19,6 +19,7 @@ from .errors import MethodError, RunError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
 from .online import Trace
+from .pulse import pulse
 from .random import derive
 from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
@@ -70,7 +71,7 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop:
+    with graceful() as stop, nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
             learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
@@ -79,11 +80,18 @@ def fit(
                     learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
                 )
                 continue
+
+            def look(index: int, pause: Pause | None, job: Job = job) -> None:
+                if note is not None:
+                    note(job, index, *pause[:2]) if pause else note(job, index + 1, 0, 0)
+                if watch is not None:
+                    watch(index, pause)
+
             place = folder / job.folder
             with nullcontext() if ranks.rank else locked(place):
                 store = Store(place)
                 record = follow(
-                    learner, stream, store, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
+                    learner, stream, store, every=every, watch=look, stop=stop, evaluate_every=evaluate_every
                 )
                 run.records[job] = record
             if not ranks.rank:
