@@ -17,7 +17,7 @@ from typing import Any, final
 
 from .errors import RunError
 
-__all__ = ["Store", "locked", "write_atomically"]
+__all__ = ["Store", "locked", "write_atomically", "writing"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,14 +27,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         RunError: the disk is full or cannot be written to; the old content is still there.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(beside, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says of what goes wrong within it that `path` cannot be written.
+
+    Raises:
+        RunError: the disk is full or cannot be written to.
+    """
     try:
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        yield
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another --out"
         ) from error
@@ -49,15 +63,19 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(
                 f"{folder} is in use by another process: wait for it, stop it, or choose another --out"
             ) from None
         yield
+    finally:
+        os.close(handle)
 
 
 @final

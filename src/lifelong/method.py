@@ -47,25 +47,39 @@ class Batch(NamedTuple):
     x: Tensor  # [B, ...]
     y: Tensor  # [B] output indices
     mask: Tensor | None = None  # [C] or [B, C], true where an output competes; None: all do
-    weight: Tensor | None = None  # [B] weights of the examples in the loss; None: 1/B each
+    weight: Tensor | None = None  # [B] weights of the examples in the loss; NaN: none of its own; None: nowhere
     target: Tensor | None = None  # [B, C] earlier outputs to stay close to; NaN where there are none; None: nowhere
+    share: float = 1.0  # what the examples without a weight of their own count together, each alike
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The weight of each example, ``[B]``; None: 1/B each."""
+        if self.weight is None:
+            n = len(self.y)
+            return None if self.share == 1 else torch.full((n,), self.share / n, device=self.y.device)
+        none = self.weight.isnan()
+        return torch.where(none, (self.share / none.sum().double()).to(self.weight), self.weight)
+
+    def shared(self, factor: float) -> Batch:
+        """With `factor` times the share of the examples that have no weight of their own. So what a method says of the
+        new examples holds wherever it stands in a chain, and leaves alone what others bring."""
+        return self._replace(share=self.share * factor)
 
     def weighed(self, total: float) -> Batch:
-        """With weights that sum to `total`, as they are to one another."""
-        n = len(self.y)
-        if self.weight is not None:
-            return self._replace(weight=self.weight * (total / self.weight.sum()))
+        """With weights of their own that sum to `total`, as they are to one another."""
+        n, weights = len(self.y), self.weights
+        if weights is not None:
+            return self._replace(weight=weights * (total / weights.sum()), share=1.0)
         return self._replace(weight=torch.full((n,), total / n, device=self.y.device))
 
     def plus(self, other: Batch) -> Batch:
-        """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
-        be given on both sides or on neither."""
+        """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; those of
+        `other` that bring no weight share what those here share."""
         B, k = len(self.y), len(other.y)
-        if (self.weight is None) != (other.weight is None):
-            raise MethodError(
-                "one method of this chain weighs the examples of a step and another does not: leave one out"
-            )
-        weight = None if self.weight is None or other.weight is None else torch.cat([self.weight, other.weight])
+        weight, more = self.weight, other.weight if other.share == 1 else other.weights
+        if weight is not None or more is not None:
+            none = torch.full((), float("nan"), device=self.y.device)
+            weight = torch.cat([none.expand(n) if w is None else w for w, n in ((weight, B), (more, k))])
         mask = self.mask
         if other.mask is not None:
             own = torch.ones_like(other.mask[:1]) if mask is None else mask
@@ -80,7 +94,7 @@ class Batch(NamedTuple):
             parts = [(target, B), (other.target, k)]
             nan = torch.full((), float("nan"), device=self.x.device)
             target = torch.cat([nan.expand(n, width) if part is None else part for part, n in parts])
-        return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target)
+        return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target, self.share)
 
 
 class Step(NamedTuple):
@@ -125,9 +139,10 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the labels among the outputs that compete (a masked output has logit −∞)."""
     if batch.mask is not None:
         output = output.masked_fill(~batch.mask, float("-inf"))
-    if batch.weight is None:
+    weights = batch.weights
+    if weights is None:
         return F.cross_entropy(output, batch.y)
-    return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight.to(output)).sum()
+    return (F.cross_entropy(output, batch.y, reduction="none") * weights.to(output)).sum()
 
 
 def not_negative(name: str, **constants: float) -> None:
@@ -183,6 +198,8 @@ class Method:
     asks: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
+    # True: takes no step in most tasks, its `data` being empty; what is fed by steps would starve beside it.
+    rests: ClassVar[bool] = False
 
     @property
     def oracle(self) -> bool:
@@ -321,6 +338,12 @@ def chain(*methods: Method) -> Method:
                 f"{claimants[0]} and {claimants[1]} both claim the slot {claim!r}, which only one method can hold: "
                 "leave one of them out"
             )
+    resting = next((m.name for m in flat if m.rests), None)
+    fed = next((m.name for m in flat if m.acts & {"examples", "observe"}), None)
+    if resting and fed:
+        raise MethodError(
+            f"{fed} remembers and replays in steps, and {resting} takes none in most tasks: leave one of them out"
+        )
     asking = next((m.name for m in flat if m.asks), None)
     answering = next((m.name for m in flat if "predict" in m.acts and not m.asks), None)
     if asking and answering:
@@ -356,6 +379,10 @@ class Chain(Method):
     @property
     def restarts(self) -> bool:  # type: ignore[override]
         return any(m.restarts for m in self.members)
+
+    @property
+    def rests(self) -> bool:  # type: ignore[override]
+        return any(m.rests for m in self.members)
 
     @property
     def oracle(self) -> bool:

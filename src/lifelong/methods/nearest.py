@@ -28,6 +28,7 @@ class _Nearest(Method, ABC):
     """Looks at a task once, when it is over."""
 
     neutral: ClassVar[None] = None
+    rests: ClassVar[bool] = True
     no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
 
     def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
