@@ -56,6 +56,7 @@ from lifelong.methods import (
 )
 from lifelong.random import generator
 from lifelong.registry import METHODS
+from lifelong.report import figures
 from lifelong.streams.sources import load
 
 EXAMPLES, TRAINING = 100, Training(lr=0.05, momentum=0.9, batch_size=10)
@@ -181,32 +182,25 @@ def judged(found: dict[str, Any], claims: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def draw(curves: dict[str, dict[str, Any]], path: Path) -> None:
+def draw(curves: dict[str, dict[str, Any]]) -> bytes:
     """Cost over that of the first tasks, for each method; both axes logarithmic."""
-    from matplotlib.figure import Figure
-
-    columns = 5
-    figure = Figure(figsize=(11, 2.0 * -(-len(curves) // columns)), layout="constrained")
-    axes = figure.subplots(-(-len(curves) // columns), columns, sharex=True, sharey=True)
-    for at, axis in enumerate(axes.flat):
-        axis.set_visible(at < len(curves))
-    for axis, (name, found) in zip(axes.flat, curves.items()):
-        t, cost = binned(found["seconds"], 2)
-        axis.loglog(t, np.array(cost) / cost[0], color="#1f6fb4", label="seconds of the task")
-        sizes = found["bytes"]
-        axis.loglog(
-            list(sizes),
-            np.array(list(sizes.values())) / next(iter(sizes.values())),
-            color="#d9731a",
-            label="bytes kept",
-        )
-        axis.set_title(name, fontsize=9)
-        axis.grid(alpha=0.3)
-        axis.set_ylim(0.3, 300)
-    axes.flat[0].legend(fontsize=7, loc="upper left")
-    figure.supxlabel("task", fontsize=9)
-    figure.supylabel("cost over that of the first tasks", fontsize=9)
-    figure.savefig(path, dpi=110)
+    columns, rows = 5, -(-len(curves) // 5)
+    (seconds, _), (sizes, _) = figures.colours(["seconds of the task", "bytes kept"]).values()
+    with figures.drawing():
+        figure = figures.new(9.0, 1.5 * rows + 0.6)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True)
+        for axis, (name, found) in zip(axes.flat, curves.items()):
+            t, cost = binned(found["seconds"], 2)
+            axis.loglog(t, np.array(cost) / cost[0], color=seconds, lw=1.4, label="seconds of the task")
+            kept = np.array(list(found["bytes"].values()))
+            axis.loglog(list(found["bytes"]), kept / kept[0], color=sizes, ls="--", lw=1.4, label="bytes kept")
+            axis.set_title(name, fontsize=9)
+            axis.set_ylim(0.3, 300)
+            axis.grid()
+        axes.flat[0].legend(fontsize=7, loc="upper left", frameon=False)
+        figure.supxlabel("task", fontsize=9)
+        figure.supylabel("over that of the first tasks", fontsize=9)
+    return figures.png(figure)
 
 
 def forked(method: Any, tasks: int, most: float) -> dict[str, Any]:
@@ -242,7 +236,7 @@ def main() -> None:
     table = {m.name: judged(curves[m.name], claims) for m, claims in MEASURED.items()}
     for name, row in table.items():
         print(name, json.dumps(row), flush=True)
-    figures = {
+    measured = {
         "table": table,
         "examples": EXAMPLES,
         "training": str(TRAINING),
@@ -251,11 +245,11 @@ def main() -> None:
         "most_seconds": said.seconds,
     }
     if said.out is not None:
-        (said.out / "growth.json").write_text(json.dumps(figures, indent=1))
-        draw(curves, said.out / "growth.png")
+        (said.out / "growth.json").write_text(json.dumps(measured, indent=1))
+        (said.out / "growth.png").write_bytes(draw(curves))
         return
-    draw(curves, DOCS / "growth.png")
-    save("growth", 1, **figures)
+    (DOCS / "growth.png").write_bytes(draw(curves))
+    save("growth", 1, **measured)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from .errors import RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Store", "locked", "write_atomically", "writing"]
 
@@ -92,23 +95,16 @@ class Store:
         Raises:
             RunError: the disk is full or cannot be written to; the checkpoint before is still whole.
         """
-        from safetensors.torch import save
-
         number = max((int(p.name) for p in self._folders()), default=0) + 1
         beside = self.folder / f".{number:06d}"
         try:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            content = {
-                "tensors.safetensors": save({k: v.contiguous().cpu() for k, v in saved["tensors"].items()}),
-                "state.json": json.dumps(saved["meta"]).encode(),
+            sums = {
+                "tensors.safetensors": _write(beside / "tensors.safetensors", _pieces(saved["tensors"])),
+                "state.json": _write(beside / "state.json", [json.dumps(saved["meta"]).encode()]),
             }
-            sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-            for name, data in {**content, "sealed.json": json.dumps(sums).encode()}.items():
-                with open(beside / name, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+            _write(beside / "sealed.json", [json.dumps(sums).encode()])
             os.rename(beside, self.folder / f"{number:06d}")
             handle = os.open(self.folder, os.O_RDONLY)
             os.fsync(handle)
@@ -141,3 +137,44 @@ class Store:
         if not self.folder.exists():
             return []
         return sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+_DTYPES = {
+    **{f"float{n}": f"F{n}" for n in (16, 32, 64)},
+    **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)},
+    **{"bfloat16": "BF16", "uint8": "U8", "bool": "BOOL"},
+}
+
+
+def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """Tensors in the format of safetensors, one after another: its own `save` needs all of them a second time in memory, and
+    where that is short ends the process."""
+    import torch
+
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header, at = {}, 0
+    for name in order:
+        t = tensors[name]
+        end = at + t.numel() * t.element_size()
+        dtype = _DTYPES[str(t.dtype).removeprefix("torch.")]
+        header[name] = {"dtype": dtype, "shape": list(t.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        t = tensors[name].detach().cpu().contiguous()
+        if t.numel():
+            yield t.view(-1).view(torch.uint8).numpy().data
+
+
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
+    """Writes and flushes a file; gives its hash."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -182,9 +182,11 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     accuracy=record.accuracy[-1],
                 )
 
-            follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
-            for damage in store.damaged:
-                log(folder, "damaged", checkpoint=damage)
+            try:
+                follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
+            finally:
+                for damage in store.damaged:
+                    log(folder, "damaged", checkpoint=damage)
         tell(Message("done", job))
     except KeyboardInterrupt:
         with suppress(RunError):  # what cannot be written down is said
