@@ -11,10 +11,10 @@ own, forked from this one. Bytes are those of all tensors that are kept: weights
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -59,7 +59,7 @@ from lifelong.registry import METHODS
 from lifelong.report import figures
 from lifelong.streams.sources import load
 
-EXAMPLES, TRAINING = 100, Training(lr=0.05, momentum=0.9, batch_size=10)
+EXAMPLES, TRAINING = 100, Training(lr=0.01, momentum=0.9, batch_size=10)
 MEASURED = {  # joint_once is joint, one time; the orders are what is claimed: of time a task, and of memory after t tasks
     Finetune(): (0, 0),
     Joint(restart=False): (1, 1),
@@ -113,7 +113,7 @@ def kept(learner: Learner) -> int:
 
 
 def resident() -> int:
-    gc.collect()
+    """Bytes of memory that is the process's own."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
@@ -128,17 +128,17 @@ def measure(method: Any, tasks: int, most: float) -> dict[str, Any]:
         torch.manual_seed(0)
         net = MLP((64,))((64,), 10)
     learner = Learner(net, method, TRAINING, scenario=scenario)
-    seconds, sizes, began = [], {}, time.monotonic()
-    anonymous = {}
+    seconds, began = [], time.monotonic()
+    sizes, anonymous = {}, {}
     for t, task in enumerate(stream, 1):
         start = time.perf_counter()
         learner.learn(task)
         seconds.append(time.perf_counter() - start)
-        if t % 10 == 0:
-            sizes[t] = kept(learner)
-            anonymous[t] = resident()
-            if time.monotonic() - began > most:
-                break
+        last = t == tasks or (t % 10 == 0 and time.monotonic() - began > most)
+        if t <= 20 or t % (10 if t <= 100 else 50) == 0 or last:
+            sizes[t], anonymous[t] = kept(learner), resident()
+        if last:
+            break
     return {"scenario": scenario, "seconds": seconds, "bytes": sizes, "resident": anonymous, "constants": str(method)}
 
 
@@ -162,7 +162,7 @@ def judged(found: dict[str, Any], claims: tuple[int, int]) -> dict[str, Any]:
     sizes = {t: n for t, n in found["bytes"].items() if t >= first}
     start, ts = next(iter(found["bytes"].values())), list(sizes)
     more = [n - start for n in sizes.values()]
-    memory_slope = 0.0 if more[-1] == more[0] else slope(ts[1:], [max(1, m) for m in more[1:]])
+    memory_slope = 0.0 if more[-1] == more[0] else slope(ts, [max(1, m) for m in more])
     orders = [next((k for k in range(3) if s <= k + SLACK), 3) for s in (time_slope, memory_slope)]
     return {
         "scenario": found["scenario"],
@@ -211,6 +211,8 @@ def forked(method: Any, tasks: int, most: float) -> dict[str, Any]:
         try:
             with os.fdopen(write, "w") as pipe:
                 json.dump(measure(method, tasks, most), pipe)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(write)
@@ -232,10 +234,12 @@ def main() -> None:
     torch.set_num_threads(1)
     missing = set(METHODS) - {m.name for m in MEASURED} - {"joint_once"}
     assert not missing, missing
-    curves = {m.name: forked(m, min(said.tasks, CAPS.get(m.name, said.tasks)), said.seconds) for m in MEASURED}
-    table = {m.name: judged(curves[m.name], claims) for m, claims in MEASURED.items()}
-    for name, row in table.items():
-        print(name, json.dumps(row), flush=True)
+    curves, table = {}, {}
+    for method, claims in MEASURED.items():
+        name = method.name
+        curves[name] = forked(method, min(said.tasks, CAPS.get(name, said.tasks)), said.seconds)
+        table[name] = judged(curves[name], claims)
+        print(name, json.dumps(table[name]), flush=True)
     measured = {
         "table": table,
         "examples": EXAMPLES,
