@@ -759,7 +759,7 @@ def faults(r: dict[str, Any]) -> str:
         + table(["fault", "cases", "how it ended", "not clear", "lost", "differing bits"], rows)
         + f"\nKills by method: {by}. By what the process was doing: {phases}.\n\n"
         + "".join(f"- {kind}: {said}\n" for kind, said in each.items())
-        + f"\nAll of it took {r['seconds'] / 60:.0f} minutes.\n\n"
+        + "\n"
         + measured(r, "python benchmarks/faults.py")
     )
 

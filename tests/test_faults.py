@@ -17,7 +17,7 @@ FAULTS = ["kills", "terms", "disk", "damage", "forged", "archives", "configurati
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("faults") / "faults.json"
-    few = ["--kills", "2", "--cases", "4", "--methods", "gem,fearnet,progressive", "--out", str(out)]
+    few = ["--kills", "2", "--cases", "2", "--methods", "gem,fearnet,progressive", "--out", str(out)]
     done = subprocess.run([sys.executable, str(SCRIPT), *few], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(out.read_text())["faults"]
