@@ -131,7 +131,7 @@ def recorded(folder: Path, job: Job) -> Record | None:
     found = Store(folder / job.folder).newest()
     try:
         return None if found is None else Record.from_json(found["meta"]["record"])
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, RunError):
         return None  # going on from it says what is wrong
 
 

@@ -564,9 +564,9 @@ class Learner:
             self.net = copy.deepcopy(self._ungrown)
         if meta["growth"] and self._ungrown is None:
             self._ungrown = copy.deepcopy(self.net)
-        for operation in meta["growth"]:
-            grow(self.net, Growth(**operation))
-        self.growth = [Growth(**g) for g in meta["growth"]]
+        self.growth = tree.join(list[Growth], meta["growth"], {}, "growth")
+        for operation in self.growth:
+            grow(self.net, operation)
         self.net.to(device=self.device, dtype=self.dtype)
         self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))
         self.theta = Vector.of(self.net)
@@ -580,7 +580,7 @@ class Learner:
         )
         self.spec = None
         if meta["spec"] is not None:
-            self.spec = Spec(**{**meta["spec"], "shape": tuple(meta["spec"]["shape"])})
+            self.spec = tree.join(Spec, meta["spec"], {}, "spec")
         moved = {k: v.to(self.device) if k.startswith("state") else v for k, v in tensors.items()}
         self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
         self._initial = None
@@ -589,9 +589,12 @@ class Learner:
         self._random = tensors["random"]
         self._draws = torch.Generator(device=self.device)
         self._draws.set_state(tensors["draws"])
-        self.learnt, self.seen = meta["learnt"], tuple(meta["seen"])
-        self.at = None if meta["at"] is None else Position(**meta["at"])
-        self.costs = Costs(**meta["costs"])
+        self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
+        self.at = tree.join(Position | None, meta["at"], {}, "at")
+        self.costs = tree.join(Costs, meta["costs"], {}, "costs")
+        counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
+        if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
+            raise ValueError(f"tasks, classes and places {counts} are none of this network")
         self.past = []
         if self.method.rereads:
             self.past = [self._own(task) for task in past]

@@ -119,9 +119,11 @@ class Record:
         """What `to_json` gave.
 
         Raises:
-            ValueError, TypeError: it is no record.
+            ValueError, RunError: it is no record.
         """
-        record = Record(**data)
+        from . import tree
+
+        record: Record = tree.join(Record, data, {}, "record")
         rows, T = record.rows, record.T
         for cells in (record.accuracy, record.seconds):
             if np.asarray(cells, float).reshape(-1, T).shape != (rows, T):
