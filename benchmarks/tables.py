@@ -789,7 +789,7 @@ def faults(r: dict[str, Any]) -> str:
             f"{how.partition(', ')[2]} ({how.partition(',')[0]}): {n}"
             for how, n in sorted(found[kind]["ended"].items())
         )
-        for kind in ("terms", "disk", "damage", "numbers")
+        for kind in ("terms", "disk", "damage", "configurations", "numbers")
     }
     return (
         "## Measured\n\n"
@@ -798,7 +798,7 @@ def faults(r: dict[str, Any]) -> str:
         "ended with anything but a message of one line. *Lost*: it could not go on.\n\n"
         + table(["fault", "cases", "how it ended", "not clear", "lost", "differing bits"], rows)
         + f"\nKills by method: {by}. By what the process was doing: {phases}.\n\n"
-        + "".join(f"- {kind}: {said}\n" for kind, said in each.items())
+        + "".join(f"- *{kind}*: {said}\n" for kind, said in each.items())
         + "\n"
         + measured(r, "python benchmarks/faults.py")
     )
