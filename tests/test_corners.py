@@ -26,8 +26,19 @@ from lifelong import (
 )
 from lifelong.growth import Growth
 from lifelong.method import Batch
-from lifelong.methods import ExpertGate, FearNet, GenerativeReplay, Grow, ICaRL, NearestMean, NearestNeighbour
+from lifelong.methods import (
+    GEM,
+    ExpertGate,
+    FearNet,
+    GenerativeReplay,
+    Grow,
+    ICaRL,
+    NearestMean,
+    NearestNeighbour,
+    Replay,
+)
 from lifelong.parts.features import head_names
+from lifelong.random import generator
 from lifelong.stream import Lazy
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
@@ -171,6 +182,31 @@ def test_inputs_that_leave_the_generators_range() -> None:
     learner.learn(inside)
     with pytest.raises(MethodError, match=r"outside 0\.\.1"):
         learner.learn(stream[1])
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_single_input_outside_the_generators_range(task: int) -> None:
+    """Not among the first ones that are met, nor among the last."""
+    stream = toy_stream("domain", tasks=2, examples=2100)
+    inside = [replace(t.train, x=t.train.x.sigmoid()) for t in stream]
+    learner = toy_learner(GenerativeReplay(**SMALL), stream, replace(TRAINING, epochs=1))
+    order = torch.randperm(2100, generator=generator(0, f"order/{task}/0/0"))
+    assert int(order[1000]) > 512
+    inside[task].x[order[1000], 3] = 1.5
+    for t in range(task):
+        learner.learn(replace(stream[t], train=inside[t]))
+    with pytest.raises(MethodError, match=rf"task {task + 1} brings inputs outside 0\.\.1"):
+        learner.learn(replace(stream[task], train=inside[task]))
+
+
+@pytest.mark.parametrize("resting", [FearNet(), NearestMean(), NearestNeighbour()], ids=lambda m: m.name)
+def test_what_lives_on_steps_is_refused_beside_what_takes_none(resting) -> None:
+    for fed in (Replay(20), GEM(5), DER(20)):
+        for pair in ((fed, resting), (resting, fed)):
+            with pytest.raises(MethodError, match="takes none in most tasks"):
+                chain(*pair)
+    chain(resting, EWC(1.0)).check("class")
+    chain(resting, Replay(0))
 
 
 @pytest.mark.parametrize("method", [NearestMean(), NearestNeighbour()], ids=lambda m: m.name)

@@ -86,7 +86,7 @@ class _GradOf:
         self.net, self.theta, self.costs, self.ranks = net, theta, costs, ranks
 
     def __call__(self, batch: Batch) -> Vector:
-        own = batch.shared(0, self.ranks)
+        own = batch.cut(0, self.ranks)
         with torch.enable_grad():
             loss = cross_entropy(self.net(own.x), own)
             grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import LifelongError, MethodError, nearest
+from .errors import LifelongError, MethodError, enough_memory, nearest
 from .registry import METHODS, NETS, OWN_LOOP, RANKS, STREAMS, Entry, find
 
 __all__ = ["main"]
@@ -24,10 +27,11 @@ The options of a run:   lifelong run --stream permuted --method ewc --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C."""
+    """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C or SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(args)
+        with _terminable(), enough_memory("lifelong"):
+            return _main(args)
     except KeyboardInterrupt:
         print("\nlifelong: stopped before anything was learnt; nothing was written", file=sys.stderr)
         return 130
@@ -40,6 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        print(f"lifelong: {error}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within it SIGTERM ends a command as Ctrl-C does."""
+
+    def handle(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _main(args: list[str]) -> int:
@@ -506,16 +530,12 @@ def _with_threads(config: Any, jobs: int) -> Any:
 
 
 def _resume(folder: Path, jobs: int) -> int:
-    from .checkpoint import Store
-    from .jobs import resume
+    from .jobs import recorded, resume
     from .run import Job
 
     config = resume(folder)
-    complete = True
-    for job in (Job(m, s) for m in config.methods for s in config.seeds):
-        found = Store(folder / job.folder).newest()
-        record = found["meta"]["record"] if found else None
-        complete &= record is not None and len(record["accuracy"]) == record["T"] + 1
+    records = [recorded(folder, Job(m, s)) for m in config.methods for s in config.seeds]
+    complete = all(record is not None and record.complete for record in records)
     if complete and (folder / "results.csv").exists() and (folder / "report.html").exists():
         print(f"{folder} is finished: there is nothing to go on with", file=sys.stderr)
         return 0
@@ -555,15 +575,17 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
             _, failed = execute(config, folder, jobs, progress, again=again, **more)
+        for message in failed:
+            print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
+        if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
+            print(report.as_text(report.read(folder)))
+            print(report.write(folder), file=sys.stderr)
+        return 1 if failed else 0
     except KeyboardInterrupt:
+        if not (folder / "config.yaml").exists():
+            raise  # nothing was written
         print(f"\nstopped; everything learnt is saved. Go on with: lifelong resume {folder}", file=sys.stderr)
         return 130
-    for message in failed:
-        print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
-    if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
-        print(report.as_text(report.read(folder)))
-        print(report.write(folder), file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _fresh(what: str) -> Path:

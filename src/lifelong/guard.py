@@ -168,7 +168,7 @@ class Guard:
         if "examples" not in self._slots:
             return own
         mixed = self.method.examples(self.state, self.model, self._new, self._draws)
-        part = mixed.shared(len(self._new.y), self.ranks)
+        part = mixed.cut(len(self._new.y), self.ranks)
         if part is mixed:
             self._part, self._split = len(self._new.y), False
         return part

@@ -7,21 +7,23 @@ import json
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoint import Store, locked, write_atomically
 from .config import Config
-from .errors import LifelongError, MethodError, RunError
+from .errors import LifelongError, MethodError, RunError, enough_memory
 from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "precision", "refuse", "resume"]
+__all__ = ["Message", "execute", "precision", "recorded", "refuse", "resume"]
 
 
 class Message(NamedTuple):
@@ -67,18 +69,14 @@ def execute(
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
     precision(config.precision)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     with locked(folder), pulse(folder) as note:
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
-            write_atomically(folder / "config.yaml", config.to_yaml())
             write_atomically(folder / "manifest.json", json.dumps(manifest(run, config.seeds), indent=1))
             for name, text in extra.items():
                 write_atomically(folder / name, text)
+            write_atomically(folder / "config.yaml", config.to_yaml())  # last: from here on it can be resumed
         log(folder, "resumed" if again else "started", jobs=jobs)
         failed: list[Message] = []
 
@@ -101,18 +99,22 @@ def execute(
                 _spread(config, work, folder, min(jobs, len(work)), hear)
         finally:
             for job in work:
-                found = Store(folder / job.folder).newest()
-                if found is not None:
-                    run.records[job] = Record.from_json(found["meta"]["record"])
+                record = recorded(folder, job)
+                if record is not None:
+                    run.records[job] = record
             if run.records:
                 run.write(folder)
         log(folder, "finished", failed=len(failed))
         return run, failed
 
 
+# what a run leaves that was killed before it could be resumed
+_BEGUN = re.compile(r"\.lock|manifest\.json|order\.json|\.(manifest\.json|order\.json|config\.yaml)\.\d+")
+
+
 def refuse(folder: Path) -> None:
     """Raises `RunError` where a run's directory is there already."""
-    if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not _BEGUN.fullmatch(p.name) for p in folder.iterdir())):
         raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
 
 
@@ -132,6 +134,15 @@ def resume(folder: Path) -> Config:
     return Config.load(folder / "config.yaml")
 
 
+def recorded(folder: Path, job: Job) -> Record | None:
+    """What a job in `folder` has measured by its newest checkpoint; None where that holds no such thing."""
+    found = Store(folder / job.folder).newest()
+    try:
+        return None if found is None else Record.from_json(found["meta"]["record"])
+    except (LookupError, TypeError, ValueError, RunError):
+        return None  # going on from it says what is wrong
+
+
 def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     """One job, from wherever its checkpoints left it. Failures are told; only a stop is raised."""
     import torch
@@ -145,7 +156,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
-        with graceful() as stop, locked(place):
+        with graceful() as stop, locked(place), enough_memory(f"{job.method}, seed {job.seed}"):
             stream = config.build_stream(job.seed)
             learner = learner_for(
                 config.build_method(job.method),
@@ -180,25 +191,29 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     accuracy=record.accuracy[-1],
                 )
 
-            follow(
-                learner,
-                stream,
-                store,
-                every=config.every,
-                watch=watch,
-                stop=stop,
-                after=after,
-                evaluate_every=config.evaluate_every,
-            )
-            for damage in store.damaged:
-                log(folder, "damaged", checkpoint=damage)
+            try:
+                follow(
+                    learner,
+                    stream,
+                    store,
+                    every=config.every,
+                    watch=watch,
+                    stop=stop,
+                    after=after,
+                    evaluate_every=config.evaluate_every,
+                )
+            finally:
+                for damage in store.damaged:
+                    log(folder, "damaged", checkpoint=damage)
         tell(Message("done", job))
     except KeyboardInterrupt:
-        log(folder, "interrupted", method=job.method, seed=job.seed)
+        with suppress(RunError):  # what cannot be written down is said
+            log(folder, "interrupted", method=job.method, seed=job.seed)
         tell(Message("stopped", job))
         raise
     except LifelongError as error:
-        log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
+        with suppress(RunError):
+            log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ CHUNK = (
     1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
 )
 ROWS = 512  # examples evaluated at once
+BYTES = 2**26  # of inputs fetched at once, where so many examples would be more
 
 
 @final
@@ -253,13 +255,13 @@ class Learner:
         """Runs the present task's steps from where it stands, a chunk at a time."""
         assert self.at is not None
         size = self.training.batch_size
-        rows = size * (self.every or max(1, CHUNK // size))
+        rows = size * (self.every or max(1, self._rows(CHUNK) // size))
         loss = torch.zeros((), device=self.device)
         while self.at.step < steps:
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
             order = torch.randperm(len(examples), generator=generator(self.seed, name))
             self._halve()
-            total = torch.zeros((), device=self.device)
+            bad = torch.full((2,), -1, device=self.device)  # the steps of the first chunk whose loss is no number
             chunks = examples.chunks(order[self.at.chunk * rows :], rows)
             while True:
                 with self._own_random():  # around the reading as well: a data set may draw
@@ -268,20 +270,31 @@ class Learner:
                         break
                     self.net.train()
                     loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
-                total += loss
+                steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
+                bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
                 self.at.step += done
                 self.at.chunk += 1
                 if self.at.step == steps or self.at.chunk * rows >= len(order):
                     break
                 yield loss
             self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
-            self.ranks.mean_([total])
-            if not bool(total.isfinite()):
-                raise TrainingError(
-                    f"the loss is {float(loss)} in epoch {self.at.epoch} of task {self.learnt + 1}: lower the learning "
-                    f"rate (now {self.training.lr}) or the method's strength ({self.method}), or look for wild inputs"
-                )
+            first, last = bad.tolist()
+            if self.ranks.total(int(first >= 0)):
+                where = f"in steps {first} to {last} of {steps}" if first >= 0 else "on another rank"
+                raise self._broken(f"the loss is no finite number {where}")
             yield loss
+
+    def _broken(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} (task {self.learnt + 1}): lower the learning rate (now {self.training.lr}) or the method's strength "
+            f"({self.method}), or look for inputs that are NaN or far too large"
+        )
+
+    def verify(self) -> None:
+        """Raises `TrainingError` where the weights are not finite: such a network is not worth saving."""
+        if not all(bool(t.isfinite().all()) for t in self.theta.tensors):
+            step = "" if self.at is None else f" after step {self.at.step}"
+            raise self._broken(f"the weights are no finite numbers any more{step}")
 
     def _halve(self) -> None:
         """The learning rate of the present epoch."""
@@ -313,7 +326,7 @@ class Learner:
             if mixes:
                 batch = method.examples(self.state, net, batch, self._draws)
             if together:
-                mixed, batch = batch, batch.shared(len(by), self.ranks)
+                mixed, batch = batch, batch.cut(len(by), self.ranks)
             output = net(batch.x)
             loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
             if adds:
@@ -343,7 +356,7 @@ class Learner:
     def _expand(self, edge: Edge) -> list[Growth]:
         correct, n = 0, 0
         with self._own_random():  # a data set may draw
-            for chunk in edge.examples.all(ROWS):
+            for chunk in edge.examples.all(self._rows(ROWS)):
                 # of the network that learns, whatever answers when it is done
                 mask = edge.mask if chunk.mask is None else chunk.mask
                 scores = self._scores(chunk.x, mask, None, answers=False)
@@ -352,11 +365,7 @@ class Learner:
             return self.method.expand(self.state, edge, correct / n)
 
     def _leave(self, task: Task, own: Examples, edge: Edge) -> None:
-        if not all(bool(t.isfinite().all()) for t in self.theta.tensors):
-            raise TrainingError(
-                f"task {task.name!r} ended with weights that are not finite: lower the learning rate "
-                f"(now {self.training.lr}) or the method's strength ({self.method})"
-            )
+        self.verify()
         if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():
                 self.state = self.method.end(self.state, edge)
@@ -514,11 +523,17 @@ class Learner:
         if self.scenario == "class" and not self.seen:
             return float("nan"), n, 0.0
         mask = self._mask(task, training=False)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for chunk in self.prepared(task.test).all(ROWS):
+        correct = torch.zeros(2, dtype=torch.int64, device=self.device)  # and how many have no answer
+        for chunk in self.prepared(task.test).all(self._rows(ROWS, task)):
             scores = self._scores(chunk.x, mask, task.index)
-            correct += (scores.argmax(1) == chunk.y.to(self.device)).sum()
-        accuracy = float(correct) / n
+            right, none = scores.argmax(1) == chunk.y.to(self.device), scores.isnan().any(1)
+            correct += torch.stack([right.sum(), none.sum()])
+        right, none = correct.tolist()
+        if none:
+            raise DataError(
+                f"{none} of the {n} test examples of task {task.name!r} get scores that are NaN: look for NaN among their inputs"
+            )
+        accuracy = right / n
         seconds = time.perf_counter() - began
         self.costs.eval_seconds += seconds
         return accuracy, n, seconds
@@ -553,6 +568,11 @@ class Learner:
         mask[list(classes)] = True
         return mask
 
+    def _rows(self, most: int, task: Task | None = None) -> int:
+        """How many examples are fetched at once: `most`, or fewer where they are large."""
+        shape = self.spec.shape if self.spec is not None else () if task is None else task.test.shape
+        return min(most, max(1, BYTES // (4 * max(1, math.prod(shape)))))
+
     def _input(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.dtype if x.is_floating_point() else None)
 
@@ -572,11 +592,10 @@ class Learner:
     def _check(task: Task) -> None:
         if len(task.train) == 0:
             raise DataError(f"task {task.name!r} has no training examples; leave it out or give it data")
-        x = getattr(task.train, "x", None)
-        if x is not None and x.is_floating_point() and not bool(x.isfinite().all()):
-            rows = (~x.flatten(1).isfinite().all(1)).nonzero().flatten()[:3].tolist()
+        wrong = task.train.wild(3)
+        if wrong:
             raise DataError(
-                f"task {task.name!r} has inputs that are NaN or infinite (rows {rows}, ...): clean them or leave them out"
+                f"task {task.name!r} has inputs that are NaN or infinite (rows {wrong}, ...): clean them or leave them out"
             )
 
     @property
@@ -631,9 +650,9 @@ class Learner:
             self.net = copy.deepcopy(self._ungrown)
         if meta["growth"] and self._ungrown is None:
             self._ungrown = copy.deepcopy(self.net)
-        for operation in meta["growth"]:
-            grow(self.net, Growth(**operation))
-        self.growth = [Growth(**g) for g in meta["growth"]]
+        self.growth = tree.join(list[Growth], meta["growth"], {}, "growth")
+        for operation in self.growth:
+            grow(self.net, operation)
         self.net.to(device=self.device, dtype=self.dtype)
         self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))
         self.theta = Vector.of(self.net)
@@ -647,7 +666,7 @@ class Learner:
         )
         self.spec = None
         if meta["spec"] is not None:
-            self.spec = Spec(**{**meta["spec"], "shape": tuple(meta["spec"]["shape"])})
+            self.spec = tree.join(Spec, meta["spec"], {}, "spec")
         moved = {k: v.to(self.device) if k.startswith("state") else v for k, v in tensors.items()}
         self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
         self._initial = None
@@ -656,9 +675,12 @@ class Learner:
         self._random = tensors["random"]
         self._draws = torch.Generator(device=self.device)
         self._draws.set_state(tensors["draws"])
-        self.learnt, self.seen = meta["learnt"], tuple(meta["seen"])
-        self.at = None if meta["at"] is None else Position(**meta["at"])
-        self.costs = Costs(**meta["costs"])
+        self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
+        self.at = tree.join(Position | None, meta["at"], {}, "at")
+        self.costs = tree.join(Costs, meta["costs"], {}, "costs")
+        counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
+        if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
+            raise ValueError(f"tasks, classes and places {counts} are none of this network")
         self.past = []
         if self.method.rereads:
             self.past = [self._own(task) for task in past]

@@ -57,7 +57,7 @@ class _Dark(Rehearsal, ABC):
             return batch
         held = state.memory.sample(self.batch or len(batch.y), generator)
         old = Batch(held["x"], held["y"], held.get("mask"), target=held["logits"])
-        return batch.weighed(1.0).plus(old.weighed(0.0))
+        return batch.plus(old.weighed(0.0))
 
     def loss(self, state: Past, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         if batch.target is None:

@@ -103,7 +103,7 @@ class ICaRL(Method):
         if state.weights is not None:
             target = torch.where(state.old, answers(net, state.weights, batch.x).sigmoid(), target)
         each = (F.binary_cross_entropy_with_logits(output, target, reduction="none") * state.seen).sum(1)
-        return each.mean() if batch.weight is None else (each * batch.weight).sum()
+        return each.mean() if (weights := batch.weights) is None else (each * weights).sum()
 
     def end(self, state: Exemplars, edge: Edge) -> Exemplars:
         if not self.slots:

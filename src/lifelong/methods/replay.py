@@ -42,5 +42,5 @@ class Replay(Rehearsal):
             old = old._replace(mask=None)  # the batch's own holds for all
         if self.weighting == "tasks" and state.tasks > 1:
             new = 1 / state.tasks
-            batch, old = batch.weighed(new), old.weighed(1 - new)
+            batch, old = batch.shared(new), old.weighed(1 - new)
         return batch.plus(old)

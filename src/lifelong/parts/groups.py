@@ -98,7 +98,7 @@ def _in_parts(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, size
     ranks = grad_of.ranks
     if ranks.world == 1 or any(n % ranks.world for n in sizes):
         return _at_once(grad_of, theta, layers, batch, sizes)
-    found = _at_once(grad_of, theta, layers, batch.shared(0, ranks), [n // ranks.world for n in sizes])
+    found = _at_once(grad_of, theta, layers, batch.cut(0, ranks), [n // ranks.world for n in sizes])
     if found is not None:
         ranks.mean_(found.tensors)
     return found

@@ -21,6 +21,7 @@ class Stepless(Method, ABC):
     """Takes no steps: its `data` is empty, and `end` reads the task."""
 
     neutral: ClassVar[None] = None
+    rests: ClassVar[bool] = True
     no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
 
     def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
