@@ -234,6 +234,10 @@ class Method:
     restarts: ClassVar[bool] = False
     # True: on several ranks it gives what it gives on one with the same global batch (docs/many-processes.md); tested for all that say so.
     ranks: ClassVar[bool] = False
+    # True: what it remembers joins behind the batch within the network, so that there are more outputs than inputs.
+    joins: ClassVar[bool] = False
+    # True: its loss asks a network about the inputs of the batch, and holds that against its outputs, row by row.
+    compares: ClassVar[bool] = False
     # True: takes no step in most tasks, its `data` being empty; what is fed by steps would starve beside it.
     rests: ClassVar[bool] = False
     # Fields of the state that are lists with an entry a task, of which `predict` reads one at a time: an export keeps each entry in
@@ -386,6 +390,12 @@ def chain(*methods: Method) -> Method:
     if resting and fed:
         raise MethodError(
             f"{fed} remembers and replays in steps, and {resting} takes none in most tasks: leave one of them out"
+        )
+    joining = next((m.name for m in flat if m.joins), None)
+    comparing = next((m.name for m in flat if m.compares), None)
+    if joining and comparing:
+        raise MethodError(
+            f"{comparing} asks about each input of a step, and what {joining} remembers has none: leave one of them out"
         )
     asking = next((m.name for m in flat if m.asks), None)
     answering = next((m.name for m in flat if "predict" in m.acts and not m.asks), None)

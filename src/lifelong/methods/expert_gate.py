@@ -70,6 +70,7 @@ class ExpertGate(Method):
     gate_lr: float = 0.01
     gate_batch: int = 32
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "expert_gate"
     ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None

@@ -83,6 +83,7 @@ class FearNet(Method):
     gate_hidden: tuple[int, ...] = (64,)
     gate_steps: int = 300
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "fearnet"
     ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")

@@ -64,6 +64,7 @@ class ICaRL(Method):
     classifier: Literal["nearest", "network"] = "nearest"
     distil: bool = True
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "icarl"
     ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")

@@ -56,6 +56,7 @@ class LwF(Method):
     normaliser: Normaliser = "old"
     warmup: int = 0
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "lwf"
     ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}

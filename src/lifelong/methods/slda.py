@@ -76,7 +76,8 @@ class SLDA(Stepless):
         eye = torch.eye(len(S), dtype=S.dtype, device=S.device)
         root = torch.linalg.cholesky((1 - self.shrinkage) / c.sum() * S + self.shrinkage * eye)
         w = torch.cholesky_solve(mu.T, root).T
-        return Discriminant(mu, c, S, w, -(w * mu).sum(1) / 2)
+        bias = (-(w * mu).sum(1) / 2).masked_fill(c == 0, float("-inf"))  # a class that was never met
+        return Discriminant(mu, c, S, w, bias)
 
     def predict(self, state: Discriminant | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None:
@@ -86,7 +87,13 @@ class SLDA(Stepless):
     def resize(self, state: Discriminant, mapping: IndexMap, theta: Vector) -> Discriminant:
         more = 0 if mapping.outputs is None else mapping.outputs - len(state.counts)
         means, weights = (F.pad(t, (0, 0, 0, more)) for t in (state.means, state.weights))
-        return Discriminant(means, F.pad(state.counts, (0, more)), state.scatter, weights, F.pad(state.bias, (0, more)))
+        return Discriminant(
+            means,
+            F.pad(state.counts, (0, more)),
+            state.scatter,
+            weights,
+            F.pad(state.bias, (0, more), value=float("-inf")),
+        )
 
 
 def _with(mu: Tensor, c: Tensor, S: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

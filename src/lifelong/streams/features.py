@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoint import write_atomically
+from ..digest import digest
 from ..errors import DataError
 from ..parts.fisher import evaluating
 from ..stream import Examples, Stream, Tensors
@@ -44,7 +44,7 @@ def featured(
     """
     parts = [part for task in stream for part in (task.train, task.test)]
     total, done = sum(len(p) for p in parts), 0
-    file = None if keep is None else Path(keep) / f"{_sum(stream, backbone)}.safetensors"
+    file = None if keep is None else Path(keep) / f"{digest(stream, backbone, labels=False)}.safetensors"
     if file is not None and file.exists():
         found = _read(file, parts)
     else:
@@ -83,20 +83,6 @@ def kept(stream: Stream, backbone: nn.Module) -> Stream:
             bars.update(bar, completed=done, total=total)
 
         return featured(stream, backbone, Path(pooch.os_cache("lifelong")) / "features", watch=watch)
-
-
-def _sum(stream: Stream, backbone: nn.Module) -> str:
-    """Of all inputs and weights that the features depend on."""
-    digest = hashlib.sha256()
-    for name, t in backbone.state_dict().items():
-        digest.update(f"{name} {list(t.shape)}".encode())
-        digest.update(t.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(repr(backbone).encode())
-    for task in stream:
-        for part in (task.train, task.test):
-            for chunk in part.all(4096):
-                digest.update(chunk.x.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def _read(file: Path, parts: Sequence[Examples]) -> list[Tensor]:
