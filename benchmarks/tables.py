@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from environment import DOCS, RESULTS
+from front import front
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -827,6 +828,7 @@ def write() -> None:
     for page, (head, parts) in PAGES.items():
         found = [(make, load(name)) for name, make in parts.items()]
         (DOCS / page).write_text(head + "\n".join(make(r) for make, r in found if r is not None))
+    front()
 
 
 if __name__ == "__main__":

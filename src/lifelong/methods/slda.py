@@ -15,7 +15,7 @@ It is made for feature vectors (`lifelong.featured`), and trains no network.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -77,6 +77,9 @@ class SLDA(Stepless):
         root = torch.linalg.cholesky((1 - self.shrinkage) / c.sum() * S + self.shrinkage * eye)
         w = torch.cholesky_solve(mu.T, root).T
         return Discriminant(mu, c, S, w, -(w * mu).sum(1) / 2)
+
+    def answering(self, state: Discriminant) -> Discriminant:
+        return replace(state, means=state.means[:0], counts=state.counts[:0], scatter=state.scatter[:0])
 
     def predict(self, state: Discriminant | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None:

@@ -26,7 +26,7 @@ from ..errors import DataError
 from ..random import generator
 from ..stream import Scenario, Stream, Task, Tensors
 
-__all__ = ["Bag", "banking77", "clinc150"]
+__all__ = ["Bag", "banking77", "clinc150", "vocabulary"]
 
 T = TypeVar("T")
 Said = list[tuple[str, str]]  # sentences and their intents
@@ -67,8 +67,8 @@ def clinc150(
     Raises:
         DataError: the files are not there, or not as published; a number out of range; the scenario "domain".
     """
-    files = "data_full.json, as github.com/clinc/oos-eval publishes it in data/, and domains.json"
-    folder, (data, domains) = _read("clinc150", scenario, _clinc150, files)
+    _not_domain("clinc150", scenario)
+    folder, (data, domains) = _clinc150()
     return _stream("clinc150", folder, data, domains, scenario, min_count, examples, test_examples, features)
 
 
@@ -98,8 +98,8 @@ def banking77(
     Raises:
         DataError: the files are not there, or not as published; a number out of range; the scenario "domain".
     """
-    files = "train.csv, test.csv and categories.json, as github.com/PolyAI-LDN/task-specific-datasets publishes them in banking_data/"
-    folder, (data, intents) = _read("banking77", scenario, _banking77, files)
+    _not_domain("banking77", scenario)
+    folder, (data, intents) = _banking77()
     if not 1 <= tasks <= len(intents):
         raise DataError(f"{tasks} tasks of {len(intents)} intents: expected at least 1, and an intent for each")
     places = torch.arange(len(intents))
@@ -136,8 +136,7 @@ def _stream(
     read, encoder = None, None
     notes: dict[str, Any] = {}
     if features is None:
-        count = Counter(word for sentence, _ in data["train"] for word in sentence.lower().split())
-        words = sorted(word for word, n in count.items() if n >= min_count)
+        words = _words(data, min_count)
         numbers, read = _Vocabulary(words), Bag(len(words))
         notes |= {"words": len(words), "min_count": min_count}
     else:
@@ -173,6 +172,17 @@ def _stream(
     return replace(whole, tasks=tuple(tasks))
 
 
+def vocabulary(stream: str = "clinc150", min_count: int = 2) -> tuple[str, ...]:
+    """The words that a bag of this stream counts, in order; for what must read sentences when the stream is gone."""
+    read: Callable[[], tuple[Path, tuple[Mapping[str, Said], Any]]] = _clinc150 if stream == "clinc150" else _banking77
+    return tuple(_words(read()[1][0], min_count))
+
+
+def _words(data: Mapping[str, Said], min_count: int) -> list[str]:
+    count = Counter(word for sentence, _ in data["train"] for word in sentence.lower().split())
+    return sorted(word for word, n in count.items() if n >= min_count)
+
+
 @final
 @dataclass(frozen=True)
 class _Vocabulary:
@@ -189,10 +199,23 @@ class _Vocabulary:
         return x
 
 
-def _read(name: str, scenario: Scenario, parse: Callable[[Path], T], files: str) -> tuple[Path, T]:
-    """The folder of the data, and what `parse` makes of it."""
+def _not_domain(name: str, scenario: Scenario) -> None:
     if scenario == "domain":
         raise DataError(f"scenario 'domain': the tasks of {name} have different intents; expected 'task' or 'class'")
+
+
+def _clinc150() -> tuple[Path, tuple[dict[str, Said], dict[str, list[str]]]]:
+    files = "data_full.json, as github.com/clinc/oos-eval publishes it in data/, and domains.json"
+    return _read("clinc150", _parse_clinc150, files)
+
+
+def _banking77() -> tuple[Path, tuple[dict[str, Said], list[str]]]:
+    files = "train.csv, test.csv and categories.json, as github.com/PolyAI-LDN/task-specific-datasets publishes them in banking_data/"
+    return _read("banking77", _parse_banking77, files)
+
+
+def _read(name: str, parse: Callable[[Path], T], files: str) -> tuple[Path, T]:
+    """The folder of the data, and what `parse` makes of it."""
     given = os.environ.get("LIFELONG_DATA")
     folder = Path(given or ".").expanduser() / name
     try:
@@ -206,7 +229,7 @@ def _read(name: str, scenario: Scenario, parse: Callable[[Path], T], files: str)
         ) from error
 
 
-def _clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]]:
+def _parse_clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]]:
     data = json.loads((folder / "data_full.json").read_text(encoding="utf-8"))
     domains = json.loads((folder / "domains.json").read_text(encoding="utf-8"))
     known = {intent for own in domains.values() for intent in own}
@@ -215,7 +238,7 @@ def _clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]]:
     return data, domains
 
 
-def _banking77(folder: Path) -> tuple[dict[str, Said], list[str]]:
+def _parse_banking77(folder: Path) -> tuple[dict[str, Said], list[str]]:
     intents = json.loads((folder / "categories.json").read_text(encoding="utf-8"))
     data: dict[str, Said] = {}
     for part in ("train", "test"):
