@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MAS,
         SI,
         SLDA,
+        Augment,
         DERpp,
         ExpertGate,
         FearNet,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Independent,
         Joint,
         JointOnce,
+        LatentReplay,
         LwF,
         NearestMean,
         NearestNeighbour,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         RWalk,
     )
     from .nets import MLP, MemoryNetwork, Reader, ResNet18
+    from .ranks import Ranks
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import (
@@ -92,6 +95,7 @@ _HOME = {
             "SLDA",
         ),
         *(
+            "Augment",
             "ExpertGate",
             "FearNet",
             "Finetune",
@@ -99,6 +103,7 @@ _HOME = {
             "Independent",
             "Joint",
             "JointOnce",
+            "LatentReplay",
             "NearestMean",
             "NearestNeighbour",
             "PackNet",
@@ -110,6 +115,7 @@ _HOME = {
     ),
     "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
     "guard": ("Guard", "protect"),
+    "ranks": ("Ranks",),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": (
@@ -144,6 +150,7 @@ __all__ = [
     "MLP",
     "SI",
     "SLDA",
+    "Augment",
     "DERpp",
     "DataError",
     "ExpertGate",
@@ -158,6 +165,7 @@ __all__ = [
     "Interval",
     "Joint",
     "JointOnce",
+    "LatentReplay",
     "Lazy",
     "Learner",
     "LifelongError",
@@ -172,6 +180,7 @@ __all__ = [
     "RMatrix",
     "RWalk",
     "RanPAC",
+    "Ranks",
     "Reader",
     "Replay",
     "ResNet18",

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ import torch
 from torch import nn
 
 from .checkpoint import Store, locked
-from .errors import MethodError, TrainingError
+from .errors import MethodError, RunError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
+from .online import Trace
+from .pulse import pulse
 from .random import derive
+from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
@@ -40,6 +43,8 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -55,6 +60,9 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
+            examples ends in between); default: at its end only.
+        ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -63,18 +71,31 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop:
+    with graceful() as stop, nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype)
+            learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
             if folder is None:
-                run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
+                run.records[job] = follow(
+                    learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
+                )
                 continue
+
+            def look(index: int, pause: Pause | None, job: Job = job) -> None:
+                if note is not None:
+                    note(job, index, *pause[:2]) if pause else note(job, index + 1, 0, 0)
+                if watch is not None:
+                    watch(index, pause)
+
             place = folder / job.folder
-            with locked(place):
+            with nullcontext() if ranks.rank else locked(place):
                 store = Store(place)
-                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
-            run.write(folder)
+                record = follow(
+                    learner, stream, store, every=every, watch=look, stop=stop, evaluate_every=evaluate_every
+                )
+                run.records[job] = record
+            if not ranks.rank:
+                run.write(folder)
     return run
 
 
@@ -86,6 +107,7 @@ def learner_for(
     seed: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner of one seed: its initial weights depend on the seed alone."""
     if isinstance(net, nn.Module):
@@ -103,6 +125,7 @@ def learner_for(
         device=device,
         dtype=dtype,
         grows=not stream.announced,
+        ranks=ranks,
     )
 
 
@@ -128,21 +151,33 @@ def follow(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
+    evaluate_every: int | None = None,
 ) -> Record:
-    """A learner through a stream, from where `store` left it: the whole job in one loop.
+    """A learner through a stream, from where `store` left it: the whole job in one loop. With `evaluate_every` all tasks so far are measured
+    within a task as well, after so many steps and again.
 
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
         TrainingError: the loss is no number any more; the checkpoint before is kept.
     """
+    if evaluate_every is not None and evaluate_every < 1:
+        raise MethodError(f"evaluate_every {evaluate_every}: expected at least 1 step")
+    learner.every = evaluate_every
     record = Record.empty(len(stream))
+    if evaluate_every is not None:
+        record.trace = Trace(evaluate_every)
     saved = store.newest() if store is not None else None
     if saved is not None:
         record = Record.from_json(saved["meta"].pop("record"))
+        before = None if record.trace is None else record.trace.every
+        if before != evaluate_every:
+            raise RunError(
+                f"this run was begun with evaluate_every {before}, not {evaluate_every}: say the same, or begin another"
+            )
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
-        if store is not None:
+        if store is not None and not learner.ranks.rank:
             state = learner.state_dict()
             state["meta"]["record"] = record.to_json()
             store.save(state)
@@ -157,10 +192,14 @@ def follow(
             record.skip()
             continue
         last_save = time.monotonic()
+        reached = 0 if learner.at is None else learner.at.step
         for pause in learner.steps(task):
             if watch is not None:
                 watch(index, pause)
-            stopping = stop()
+            reached = pause.step
+            if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
+                record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
+            stopping = learner.ranks.total(stop()) > 0
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
                     raise TrainingError(
@@ -170,7 +209,10 @@ def follow(
                 last_save = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
-        record.add(learner, learner.evaluate(stream))
+        measured = learner.evaluate(stream)
+        record.add(learner, measured)
+        if record.trace is not None:
+            record.trace.add(index, reached, measured, cost=False)
         save()
         after(record)
         if watch is not None:

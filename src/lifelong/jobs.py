@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from .checkpoint import Store, locked, write_atomically
 from .config import Config
 from .errors import LifelongError, MethodError, RunError
+from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
 __all__ = ["Message", "execute", "precision", "refuse", "resume"]
@@ -25,7 +27,7 @@ __all__ = ["Message", "execute", "precision", "refuse", "resume"]
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "step", "task", "done", "failed", "stopped"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped"
     job: Job
     task: int = 0  # its index
     step: int = 0
@@ -69,7 +71,7 @@ def execute(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    with locked(folder):
+    with locked(folder), pulse(folder) as note:
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
@@ -83,6 +85,12 @@ def execute(
         def hear(message: Message) -> None:
             if message.kind == "failed":
                 failed.append(message)
+            if message.kind in ("began", "step"):
+                note(message.job, message.task, message.step, message.steps)
+            elif message.kind == "task":
+                note(message.job, message.task + 1, 0, 0)
+            else:
+                note(message.job, None, 0, 0)
             tell(message)
 
         try:
@@ -133,6 +141,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     from .method import Costs
 
     try:
+        tell(Message("began", job))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
@@ -171,7 +180,16 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     accuracy=record.accuracy[-1],
                 )
 
-            follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
+            follow(
+                learner,
+                stream,
+                store,
+                every=config.every,
+                watch=watch,
+                stop=stop,
+                after=after,
+                evaluate_every=config.evaluate_every,
+            )
             for damage in store.damaged:
                 log(folder, "damaged", checkpoint=damage)
         tell(Message("done", job))
@@ -184,6 +202,12 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))
+    except (
+        Exception
+    ) as error:  # somebody's network or data set: it is raised, and those who only see the directory learn of it
+        with contextlib.suppress(OSError):
+            log(folder, "failed", method=job.method, seed=job.seed, error=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _device(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from .errors import MethodError, nearest
 
-__all__ = ["METHODS", "NETS", "STREAMS", "Entry", "find"]
+__all__ = ["METHODS", "NETS", "OWN_LOOP", "RANKS", "STREAMS", "Entry", "find"]
 
 
 @final
@@ -62,6 +62,11 @@ METHODS: dict[str, Entry] = {
         "lifelong.methods:Replay",
         "Experience replay: learns from new and remembered examples together",
         "Chaudhry et al. 2019, arXiv 1902.10486",
+    ),
+    "latent_replay": Entry(
+        "lifelong.methods:LatentReplay",
+        "Latent replay: remembers what arrives at a chosen layer, below which the network rests",
+        "Pellegrini et al. 2020, arXiv 1912.01100",
     ),
     "der": Entry(
         "lifelong.methods:DER",
@@ -150,6 +155,12 @@ METHODS: dict[str, Entry] = {
         "Aljundi, Chakravarty & Tuytelaars 2017, arXiv 1611.06194",
     ),
 }
+
+# What methods say of themselves, once more, so that a list of them needs no import (tests hold the two together).
+OWN_LOOP = frozenset(  # they work inside somebody's own training loop
+    ("finetune", "l2", "ewc", "si", "mas", "rwalk", "replay", "der", "derpp", "gem", "lwf", "generative_replay", "agem")
+)
+RANKS = frozenset(METHODS)  # several processes give what one gives
 
 STREAMS: dict[str, Entry] = {
     "two_corpora": Entry(

@@ -1,6 +1,7 @@
 """One paper, one file."""
 
 from .agem import AGEM
+from .augment import Augment
 from .der import DER, DERpp
 from .ewc import EWC
 from .expert_gate import ExpertGate
@@ -15,6 +16,7 @@ from .icarl import ICaRL
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
+from .latent_replay import LatentReplay
 from .lwf import LwF
 from .mas import MAS
 from .nearest import NearestMean, NearestNeighbour
@@ -36,6 +38,7 @@ __all__ = [
     "MAS",
     "SI",
     "SLDA",
+    "Augment",
     "DERpp",
     "ExpertGate",
     "FearNet",
@@ -47,6 +50,7 @@ __all__ = [
     "Independent",
     "Joint",
     "JointOnce",
+    "LatentReplay",
     "LwF",
     "NearestMean",
     "NearestNeighbour",

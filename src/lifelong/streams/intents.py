@@ -67,8 +67,8 @@ def clinc150(
     Raises:
         DataError: the files are not there, or not as published; a number out of range; the scenario "domain".
     """
-    _not_domain("clinc150", scenario)
-    folder, (data, domains) = _clinc150()
+    files = "data_full.json, as github.com/clinc/oos-eval publishes it in data/, and domains.json"
+    folder, (data, domains) = _read("clinc150", scenario, _clinc150, files)
     return _stream("clinc150", folder, data, domains, scenario, min_count, examples, test_examples, features)
 
 
@@ -98,8 +98,8 @@ def banking77(
     Raises:
         DataError: the files are not there, or not as published; a number out of range; the scenario "domain".
     """
-    _not_domain("banking77", scenario)
-    folder, (data, intents) = _banking77()
+    files = "train.csv, test.csv and categories.json, as github.com/PolyAI-LDN/task-specific-datasets publishes them in banking_data/"
+    folder, (data, intents) = _read("banking77", scenario, _banking77, files)
     if not 1 <= tasks <= len(intents):
         raise DataError(f"{tasks} tasks of {len(intents)} intents: expected at least 1, and an intent for each")
     places = torch.arange(len(intents))
@@ -172,10 +172,10 @@ def _stream(
     return replace(whole, tasks=tuple(tasks))
 
 
-def vocabulary(stream: str = "clinc150", min_count: int = 2) -> tuple[str, ...]:
-    """The words that a bag of this stream counts, in order; for what must read sentences when the stream is gone."""
-    read: Callable[[], tuple[Path, tuple[Mapping[str, Said], Any]]] = _clinc150 if stream == "clinc150" else _banking77
-    return tuple(_words(read()[1][0], min_count))
+def vocabulary(name: str, min_count: int = 2) -> tuple[str, ...]:
+    """The words that the bags of a stream count, in order; for what must read sentences when the stream is gone."""
+    parse: Callable[[Path], tuple[Mapping[str, Said], Any]] = {"clinc150": _clinc150, "banking77": _banking77}[name]
+    return tuple(_words(_read(name, "class", parse, "its published files")[1][0], min_count))
 
 
 def _words(data: Mapping[str, Said], min_count: int) -> list[str]:
@@ -199,23 +199,10 @@ class _Vocabulary:
         return x
 
 
-def _not_domain(name: str, scenario: Scenario) -> None:
+def _read(name: str, scenario: Scenario, parse: Callable[[Path], T], files: str) -> tuple[Path, T]:
+    """The folder of the data, and what `parse` makes of it."""
     if scenario == "domain":
         raise DataError(f"scenario 'domain': the tasks of {name} have different intents; expected 'task' or 'class'")
-
-
-def _clinc150() -> tuple[Path, tuple[dict[str, Said], dict[str, list[str]]]]:
-    files = "data_full.json, as github.com/clinc/oos-eval publishes it in data/, and domains.json"
-    return _read("clinc150", _parse_clinc150, files)
-
-
-def _banking77() -> tuple[Path, tuple[dict[str, Said], list[str]]]:
-    files = "train.csv, test.csv and categories.json, as github.com/PolyAI-LDN/task-specific-datasets publishes them in banking_data/"
-    return _read("banking77", _parse_banking77, files)
-
-
-def _read(name: str, parse: Callable[[Path], T], files: str) -> tuple[Path, T]:
-    """The folder of the data, and what `parse` makes of it."""
     given = os.environ.get("LIFELONG_DATA")
     folder = Path(given or ".").expanduser() / name
     try:
@@ -229,7 +216,7 @@ def _read(name: str, parse: Callable[[Path], T], files: str) -> tuple[Path, T]:
         ) from error
 
 
-def _parse_clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]]:
+def _clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]]:
     data = json.loads((folder / "data_full.json").read_text(encoding="utf-8"))
     domains = json.loads((folder / "domains.json").read_text(encoding="utf-8"))
     known = {intent for own in domains.values() for intent in own}
@@ -238,7 +225,7 @@ def _parse_clinc150(folder: Path) -> tuple[dict[str, Said], dict[str, list[str]]
     return data, domains
 
 
-def _parse_banking77(folder: Path) -> tuple[dict[str, Said], list[str]]:
+def _banking77(folder: Path) -> tuple[dict[str, Said], list[str]]:
     intents = json.loads((folder / "categories.json").read_text(encoding="utf-8"))
     data: dict[str, Said] = {}
     for part in ("train", "test"):
