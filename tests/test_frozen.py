@@ -10,6 +10,7 @@ from lifelong import SLDA, MethodError, NearestMean, RanPAC, Stream, Task, Train
 from lifelong.learner import Learner
 from lifelong.method import Method
 from lifelong.methods.slda import _with
+from lifelong.tree import nbytes
 from toys import FEATURES, toy_learner, toy_net, toy_stream
 
 
@@ -183,3 +184,12 @@ def test_outputs_that_grow(method: Method) -> None:
     assert (
         int(scores.argmax()) == int(one.labels[0]) or method.name == "ranpac"
     )  # one against many: its ridge may say no
+
+
+@pytest.mark.parametrize("method", [SLDA(), RanPAC(width=200)], ids=lambda m: m.name)
+def test_what_answers_holds_no_sums(method: Method) -> None:
+    stream = toy_stream("class")
+    learner = learnt(method, stream)
+    small, x = method.answering(learner.state), stream[0].test.x
+    assert torch.equal(method.predict(small, learner.net, x, None), method.predict(learner.state, learner.net, x, None))
+    assert nbytes(small) < nbytes(learner.state) / 2

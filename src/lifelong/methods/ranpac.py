@@ -14,7 +14,7 @@ The paper's first part, adapters trained on the first task, is left out: feature
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -97,6 +97,9 @@ class RanPAC(Stepless):
             h, target = _projected(z, P) @ V, F.one_hot(y, C.shape[1])
             errors += torch.stack([(h @ (inner / (e + r)[:, None]) - target).square().sum() for r in self.ridges])
         return self.ridges[int(errors.argmin())]
+
+    def answering(self, state: Prototypes) -> Prototypes:
+        return replace(state, G=state.G[:0], C=state.C[:0])
 
     def predict(self, state: Prototypes | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None:
