@@ -808,7 +808,9 @@ def terms(bench: Bench) -> Tally:
 
             how, said = call(work, bench.said())
             if sent.exists():
-                tally.end(f"{how}, {phase}", said, how == "status 130" and "stopped" in said)
+                in_order = how == "status 130" and "stopped" in said
+                # what writes the report is finished, and then all is
+                tally.end(f"{how}, {phase}", said, how == "status 0" if phase == "reporting" else in_order)
             go_on(folder, phase)
     if bench.cases > 5:  # several processes, of which the first is told
         folder = bench.fresh()
