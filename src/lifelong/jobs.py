@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 from .checkpoint import Store, locked, write_atomically
 from .config import Config
 from .errors import LifelongError, MethodError, RunError, enough_memory
+from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
 __all__ = ["Message", "execute", "precision", "recorded", "refuse", "resume"]
@@ -27,7 +29,7 @@ __all__ = ["Message", "execute", "precision", "recorded", "refuse", "resume"]
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "step", "task", "done", "failed", "stopped"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped"
     job: Job
     task: int = 0  # its index
     step: int = 0
@@ -67,7 +69,7 @@ def execute(
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
     precision(config.precision)
-    with graceful() as stop, locked(folder):  # asked to stop, it finishes what it writes
+    with graceful() as stop, locked(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
@@ -81,6 +83,12 @@ def execute(
         def hear(message: Message) -> None:
             if message.kind == "failed":
                 failed.append(message)
+            if message.kind in ("began", "step"):
+                note(message.job, message.task, message.step, message.steps)
+            elif message.kind == "task":
+                note(message.job, message.task + 1, 0, 0)
+            else:
+                note(message.job, None, 0, 0)
             tell(message)
 
         try:
@@ -105,7 +113,7 @@ def execute(
 
 
 # what a run leaves that was killed before it could be resumed
-_BEGUN = re.compile(r"\.lock|manifest\.json|order\.json|\.(manifest\.json|order\.json|config\.yaml)\.\d+")
+_BEGUN = re.compile(r"\.lock|(manifest|order|progress)\.json|\.((manifest|order|progress)\.json|config\.yaml)\.\d+")
 
 
 def refuse(folder: Path) -> None:
@@ -148,6 +156,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     from .method import Costs
 
     try:
+        tell(Message("began", job))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
@@ -187,7 +196,16 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                 )
 
             try:
-                follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
+                follow(
+                    learner,
+                    stream,
+                    store,
+                    every=config.every,
+                    watch=watch,
+                    stop=stop,
+                    after=after,
+                    evaluate_every=config.evaluate_every,
+                )
             finally:
                 for damage in store.damaged:
                     log(folder, "damaged", checkpoint=damage)
@@ -203,6 +221,12 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))
+    except (
+        Exception
+    ) as error:  # somebody's network or data set: it is raised, and those who only see the directory learn of it
+        with contextlib.suppress(OSError):
+            log(folder, "failed", method=job.method, seed=job.seed, error=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _device(name: str) -> Any:

@@ -22,7 +22,8 @@ from .errors import DataError, MethodError, TrainingError
 from .growth import Growth, carry_moments, grow
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
-from .stream import Cache, Chunk, Examples, Scenario, Task
+from .ranks import ALONE, Ranks
+from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .vector import Vector
 
 __all__ = ["Learner", "Pause", "Training"]
@@ -126,6 +127,11 @@ class Learner:
         cache: bytes that transformed examples may hold.
         grows: give the network more outputs when a task brings classes beyond those it has (scenario "class"); otherwise
             such labels are an error.
+        ranks: the processes that learn together, each with a learner like this one and the same tasks: `Ranks.here()`. A step's examples are
+            shared out among them.
+
+    Raises:
+        MethodError: the method does not fit the scenario, or does not work on several ranks.
     """
 
     def __init__(
@@ -141,9 +147,11 @@ class Learner:
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
         cache: int = 512 * 2**20,
         grows: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.method = method if method is not None else Method()
         self.method.check(scenario)
+        ranks.check(self.method)
         self.training = training if training is not None else Training()
         if grows and scenario != "class":
             raise MethodError(
@@ -153,10 +161,12 @@ class Learner:
         self.scenario: Scenario = scenario
         self.grows = grows
         self.seed = seed
+        self.ranks = ranks
         self.device, self.dtype = torch.device(device), dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
             self.net = self.method.network(net).to(device=self.device, dtype=dtype)
+        ranks.agree_(list(self.net.state_dict().values()))
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
@@ -169,6 +179,7 @@ class Learner:
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
+        self.every: int | None = None  # steps between two pauses; None: a thousand examples or so
         self._ungrown: nn.Module | None = None  # as it was before it grew
         self.costs = Costs()
         self._random = _torch_state_of(derive(seed, "torch"))  # torch's own generator, as this learner has it
@@ -244,7 +255,7 @@ class Learner:
         """Runs the present task's steps from where it stands, a chunk at a time."""
         assert self.at is not None
         size = self.training.batch_size
-        rows = size * max(1, self._rows(CHUNK) // size)
+        rows = size * (self.every or max(1, self._rows(CHUNK) // size))
         loss = torch.zeros((), device=self.device)
         while self.at.step < steps:
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
@@ -268,8 +279,9 @@ class Learner:
                 yield loss
             self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
             first, last = bad.tolist()
-            if first >= 0:
-                raise self._broken(f"the loss is no finite number in steps {first} to {last} of {steps}")
+            if self.ranks.total(int(first >= 0)):
+                where = f"in steps {first} to {last} of {steps}" if first >= 0 else "on another rank"
+                raise self._broken(f"the loss is no finite number {where}")
             yield loss
 
     def _broken(self, what: str) -> TrainingError:
@@ -295,7 +307,8 @@ class Learner:
     def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
         net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
-        around = Around(method, net, self.theta, optimizer, self.costs)
+        around = Around(method, net, self.theta, optimizer, self.costs, self.ranks)
+        together = self.ranks.world > 1
         mixes, observes = "examples" in slots, "observe" in slots
         claims, adds = "criterion" in slots, "loss" in slots
         clip, params = self.training.clip, self.theta.tensors
@@ -312,20 +325,27 @@ class Learner:
             own = batch = Batch(bx, by, bm)
             if mixes:
                 batch = method.examples(self.state, net, batch, self._draws)
+            if together:
+                mixed, batch = batch, batch.cut(len(by), self.ranks)
             output = net(batch.x)
             loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
             if adds:
                 loss = loss + method.loss(self.state, net, batch, output)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if together and batch is not mixed:
+                self.ranks.mean_([p.grad for p in params if p.grad is not None])
             around.before(self.state)
             if clip is not None:
                 nn.utils.clip_grad_norm_(params, clip)
             optimizer.step()
             self.state = around.after(self.state)
             if observes:
+                answered = output.detach()[: len(own.y)]
+                if together and batch is not mixed:
+                    [answered] = self.ranks.gather(answered[: len(own.y) // self.ranks.world])
                 with torch.no_grad():
-                    self.state = method.observe(self.state, own, output.detach()[: len(own.y)], self._draws)
+                    self.state = method.observe(self.state, own, answered, self._draws)
             self.costs.forward += len(batch.y)
             self.costs.backward += len(batch.y)
             done += 1
@@ -377,7 +397,19 @@ class Learner:
         seen = self.seen if self.scenario != "domain" else ()
         steps, epoch = self._steps(examples, examples), -(-len(examples) // self.training.batch_size)
         return Edge(
-            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen, steps, epoch
+            self.net,
+            self.theta,
+            examples,
+            mask,
+            self.learnt,
+            task,
+            draws,
+            self.reset,
+            self.costs,
+            seen,
+            steps,
+            epoch,
+            self.ranks,
         )
 
     def reset(self) -> None:
@@ -406,6 +438,60 @@ class Learner:
             if self.state is not None and "resize" in self.method.acts:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
+
+    # --- without boundaries -----------------------------------------------------------------------------------------
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One step on a batch as it comes, for streams that nobody cuts into tasks; gives its loss. A task begins with the first step,
+        with a class that was not met before, and after `finish`.
+
+        Args:
+            x: inputs ``[B, ...]`` as a stream has them.
+            y: output indices ``[B]``.
+
+        Raises:
+            MethodError: the method needs whole tasks; a new class ends a task whose end the method must see (`finish` it).
+            DataError, TrainingError: as in `steps`.
+        """
+        if not self.method.portable or self.scenario == "task":
+            what = f"{self.method.name} needs" if not self.method.portable else "the scenario 'task' has"
+            raise MethodError(
+                f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
+            )
+        began = time.perf_counter()
+        batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
+        if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
+            self.finish()
+        with self._own_random():
+            if self.at is None:
+                self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
+            assert self.at is not None
+            self.net.train()
+            loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
+        self.at.step += 1
+        if self.at.step % CHUNK == 0 and not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the loss is {float(loss)}: lower the learning rate (now {self.training.lr}), or scale the inputs"
+            )
+        self.costs.train_seconds += time.perf_counter() - began
+        return loss
+
+    def finish(self, examples: Examples | None = None) -> None:
+        """Ends the task that `step` began, if one has begun. `examples` are its own, for a method that looks at them once more.
+
+        Raises:
+            MethodError: there are none, and the method needs them.
+        """
+        if self.at is None:
+            return
+        if "end" in self.method.acts:
+            if examples is None:
+                raise MethodError(
+                    f"{self.method.name} looks at a task's examples when it ends: finish(examples), or choose a method that does not"
+                )
+            with torch.no_grad(), self._own_random():
+                self.state = self.method.end(self.state, self._edge(examples, self._mask(None), None))
+        self.learnt += 1
+        self.at = None
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
