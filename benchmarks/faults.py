@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -346,6 +347,8 @@ def _full_after(n: int, short: bool) -> list[int]:
     count = [0]
 
     def room(half: Callable[[], Any] | None = None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what only says how far a run is
         count[0] += 1
         if count[0] >= n:
             if half is not None and short and count[0] == n:
@@ -808,7 +811,9 @@ def terms(bench: Bench) -> Tally:
 
             how, said = call(work, bench.said())
             if sent.exists():
-                tally.end(f"{how}, {phase}", said, how == "status 130" and "stopped" in said)
+                in_order = how == "status 130" and "stopped" in said
+                # what writes the report is finished, and then all is
+                tally.end(f"{how}, {phase}", said, how == "status 0" if phase == "reporting" else in_order)
             go_on(folder, phase)
     if bench.cases > 5:  # several processes, of which the first is told
         folder = bench.fresh()

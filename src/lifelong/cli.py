@@ -544,6 +544,7 @@ def _resume(folder: Path, jobs: int) -> int:
 
 def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     from . import report
+    from .fitting import graceful
     from .jobs import execute, refuse
     from .progress import Progress
 
@@ -577,9 +578,10 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
             _, failed = execute(config, folder, jobs, progress, again=again, **more)
         for message in failed:
             print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
-        if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
-            print(report.as_text(report.read(folder)))
-            print(report.write(folder), file=sys.stderr)
+        with graceful():  # a second or two: it is finished
+            if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
+                print(report.as_text(report.read(folder)))
+                print(report.write(folder), file=sys.stderr)
         return 1 if failed else 0
     except KeyboardInterrupt:
         if not (folder / "config.yaml").exists():

@@ -57,7 +57,7 @@ def execute(
     """
     import torch
 
-    from .fitting import takes
+    from .fitting import graceful, takes
 
     if not again:
         refuse(folder)
@@ -69,7 +69,7 @@ def execute(
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
     precision(config.precision)
-    with locked(folder), pulse(folder) as note:
+    with graceful() as stop, locked(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
@@ -94,9 +94,11 @@ def execute(
         try:
             if jobs == 1:
                 for job in work:
+                    if stop():
+                        raise KeyboardInterrupt
                     _work(config, job, folder, hear)
             else:
-                _spread(config, work, folder, min(jobs, len(work)), hear)
+                _spread(config, work, folder, min(jobs, len(work)), hear, stop)
         finally:
             for job in work:
                 record = recorded(folder, job)
@@ -105,11 +107,13 @@ def execute(
             if run.records:
                 run.write(folder)
         log(folder, "finished", failed=len(failed))
+        if stop():
+            raise KeyboardInterrupt
         return run, failed
 
 
 # what a run leaves that was killed before it could be resumed
-_BEGUN = re.compile(r"\.lock|manifest\.json|order\.json|\.(manifest\.json|order\.json|config\.yaml)\.\d+")
+_BEGUN = re.compile(r"\.lock|(manifest|order|progress)\.json|\.((manifest|order|progress)\.json|config\.yaml)\.\d+")
 
 
 def refuse(folder: Path) -> None:
@@ -252,7 +256,7 @@ def precision(name: str) -> Any:
 
 
 # --- several processes -------------------------------------------------------------------------------------------------
-def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell) -> None:
+def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell, stop: Callable[[], bool]) -> None:
     spawn = multiprocessing.get_context("spawn")
     todo, heard = spawn.SimpleQueue(), spawn.Queue()
     for item in [*work, *[None] * jobs]:
@@ -267,6 +271,8 @@ def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: 
     refused = ""
     try:
         while any(w.is_alive() for w in workers) or not heard.empty():
+            if stop():
+                raise KeyboardInterrupt
             try:
                 message: Message = heard.get(timeout=0.2)
             except queue.Empty:
