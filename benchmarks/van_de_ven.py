@@ -225,7 +225,8 @@ def main() -> None:
                     candidates, protocol.net, build(), protocol.training, seeds=[1000], extend=3, jobs=said.jobs
                 )
             print(name, scenario, {n: str(c) for n, c in chosen.items()}, file=sys.stderr, flush=True)
-            methods = {n: m for n, m in protocol.references().items() if n in wanted}
+            shown = {*published, "none", "joint"}
+            methods = {n: m for n, m in protocol.references().items() if n in wanted and n in shown}
             methods |= {n: make(chosen[n].value) for n, make in makers.items()}
             with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
                 asked: dict[str, list[Future[float]]] = {
