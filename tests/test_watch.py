@@ -576,9 +576,9 @@ def test_open_pages_are_told_what_changed(tmp_path: Path) -> None:
         assert elsewhere.endswith("/?token=sesame")
         port = elsewhere.split(":")[-1].split("/")[0]
         bearer = {"authorization": "Bearer sesame"}
-        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 401
-        assert httpx.get(f"http://127.0.0.1:{port}/", headers=bearer).status_code == 200
-        with httpx.stream("GET", f"{address}events/run/first", timeout=20) as stream:
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=60).status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{port}/", headers=bearer, timeout=60).status_code == 200
+        with httpx.stream("GET", f"{address}events/run/first", timeout=60) as stream:
             assert stream.headers["content-type"].startswith("text/event-stream")
             lines = stream.iter_lines()
             whole = told(lines)
@@ -589,7 +589,7 @@ def test_open_pages_are_told_what_changed(tmp_path: Path) -> None:
             assert not {"origin", "measures"} & changed.keys()  # as they were
             assert changed["said"] == "first: ewc, seed 0, has learnt task 2 of 4."
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
     finally:
