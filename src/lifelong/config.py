@@ -193,8 +193,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         MethodError: it cannot be read, or is not keys and values.
     """
     try:
-        return Config.flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        if any(
+            isinstance(token, yaml.AliasToken) for token in yaml.scan(text)
+        ):  # a few of them can say a billion values
+            raise MethodError(f"{path}: a configuration has no aliases (*name): say each value itself")
+        return Config.flatten(yaml.safe_load(text) or {}, str(path))
+    except MethodError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise MethodError(f"cannot read the configuration {path}: {error}") from error
 
 

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
-from .checkpoint import write_atomically
+from .checkpoint import write_atomically, writing
 from .matrix import Interval, RMatrix, interval
 from .online import Trace, anytime, min_acc, wc_acc
 
@@ -119,8 +120,22 @@ class Record:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Record:
-        trace = data.get("trace")
-        return Record(**{**data, "trace": None if trace is None else Trace(**trace)})
+        """What `to_json` gave.
+
+        Raises:
+            ValueError, RunError: it is no record.
+        """
+        from . import tree
+
+        record: Record = tree.join(Record, {"trace": None, **data}, {}, "record")
+        rows, T = record.rows, record.T
+        for cells in (record.accuracy, record.seconds):
+            if np.asarray(cells, float).reshape(-1, T).shape != (rows, T):
+                raise ValueError(f"a record of {rows} rows and {T} tasks has other numbers of cells")
+        for values in (record.train_seconds, record.parameters, record.memory_bytes, record.forward, record.backward):
+            if np.asarray(values, float).shape != (rows,):
+                raise ValueError(f"a record of {rows} rows has other numbers of costs")
+        return record
 
 
 @final
@@ -248,7 +263,6 @@ class Run:
 
     def write(self, folder: Path) -> None:
         """Writes results.csv and summary.json, and a manifest where there is none."""
-        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "manifest.json").exists():
             write_atomically(folder / "manifest.json", json.dumps(manifest(self, sorted(self.seeds())), indent=1))
         write_atomically(folder / "results.csv", self.results())
@@ -285,11 +299,17 @@ def manifest(run: Run, seeds: Sequence[int], **more: Any) -> dict[str, Any]:
 def log(folder: Path, event: str, **what: Any) -> None:
     """Appends a line to events.jsonl; several processes may do so at once."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **what}) + "\n"
-    handle = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+    path = folder / "events.jsonl"
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            end = os.fstat(handle).st_size
+            if end and os.pread(handle, 1, end - 1) != b"\n":
+                line = "\n" + line  # the disk was full within the line before
+            if os.write(handle, line.encode()) < len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(handle)
 
 
 def _number(value: float) -> str:

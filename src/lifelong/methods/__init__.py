@@ -22,9 +22,11 @@ from .mas import MAS
 from .nearest import NearestMean, NearestNeighbour
 from .packnet import PackNet
 from .progressive import Progressive
+from .ranpac import RanPAC
 from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
+from .slda import SLDA
 
 __all__ = [
     "AGEM",
@@ -35,6 +37,7 @@ __all__ = [
     "L2",
     "MAS",
     "SI",
+    "SLDA",
     "Augment",
     "DERpp",
     "ExpertGate",
@@ -54,5 +57,6 @@ __all__ = [
     "PackNet",
     "Progressive",
     "RWalk",
+    "RanPAC",
     "Replay",
 ]

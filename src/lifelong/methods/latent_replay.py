@@ -61,6 +61,7 @@ class LatentReplay(Method):
     rate: float = field(default=0.0, kw_only=True)
     batch: int | None = field(default=None, kw_only=True)
 
+    joins: ClassVar[bool] = True
     name: ClassVar[str] = "latent_replay"
     neutral: ClassVar[dict[str, Any]] = {"slots": 0, "rate": 1.0}
 
