@@ -7,14 +7,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .checkpoint import Store, locked
+from .budget import Budget
+from .checkpoint import Store
+from .claim import claimed
 from .errors import MethodError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
@@ -22,7 +24,7 @@ from .random import derive
 from .run import Job, Record, Run
 from .stream import Stream
 
-__all__ = ["Build", "fit", "follow", "graceful", "learner_for", "takes"]
+__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "takes"]
 
 Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
 Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
@@ -40,6 +42,7 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    budget: Budget | None = None,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -55,27 +58,64 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        budget: what a seed may cost.
 
     Returns:
         The run: R matrices, measures and costs by seed.
     """
     training = training if training is not None else Training()
+    if budget is not None:
+        budget.check(method, net, stream, training)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop:
-        for seed in numbers:
-            job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype)
-            if folder is None:
-                run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
-                continue
-            place = folder / job.folder
-            with locked(place):
-                store = Store(place)
-                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
+    for seed in numbers:
+        job = Job(method.name, seed)
+        place = None if folder is None else folder / job.folder
+        run.records[job] = learn(
+            method,
+            net,
+            stream,
+            training,
+            seed,
+            place,
+            every=every,
+            device=device,
+            dtype=dtype,
+            watch=watch,
+            budget=budget,
+        )
+        if folder is not None:
             run.write(folder)
     return run
+
+
+def learn(
+    method: Method,
+    net: Build | nn.Module,
+    stream: Stream,
+    training: Training,
+    seed: int,
+    place: Path | None = None,
+    *,
+    every: float = 30.0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    watch: Watch | None = None,
+    budget: Budget | None = None,
+    wait: float = 0.0,
+) -> Record:
+    """One seed of `fit`: a job that any process can do. `place` is a folder of its own for checkpoints, from which it goes on; `wait` are
+    the seconds that it waits for another process to leave the folder.
+
+    Raises:
+        RunError: another process holds the folder.
+        KeyboardInterrupt: stopped; what was learnt is saved.
+    """
+    with graceful() as stop, ExitStack() as stack:
+        store = None if place is None else Store(place, stack.enter_context(claimed(place, wait)))
+        learner = learner_for(method, net, stream, training, seed, device, dtype)
+        return follow(learner, stream, store, every=every, watch=watch, stop=stop, budget=budget)
 
 
 def learner_for(
@@ -128,13 +168,16 @@ def follow(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
+    budget: Budget | None = None,
 ) -> Record:
     """A learner through a stream, from where `store` left it: the whole job in one loop.
 
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
         TrainingError: the loss is no number any more; the checkpoint before is kept.
+        RunError: it went beyond its budget.
     """
+    budget = budget or Budget()
     record = Record.empty(len(stream))
     saved = store.newest() if store is not None else None
     if saved is not None:
@@ -147,6 +190,7 @@ def follow(
             state["meta"]["record"] = record.to_json()
             store.save(state)
 
+    learner.limit = budget.share(learner.learnt, len(stream))
     if not record.rows:
         record.add(learner, learner.evaluate(stream))
     while learner.learnt < len(stream):
@@ -156,6 +200,7 @@ def follow(
             learner.remember(task)
             record.skip()
             continue
+        learner.limit = budget.share(index, len(stream))
         last_save = time.monotonic()
         for pause in learner.steps(task):
             if watch is not None:
@@ -171,6 +216,7 @@ def follow(
             if stopping:
                 raise KeyboardInterrupt
         record.add(learner, learner.evaluate(stream))
+        budget.keep(record, learner.method.name)
         save()
         after(record)
         if watch is not None:
