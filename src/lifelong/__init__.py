@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .errors import DataError, LifelongError, MethodError, RunError, TrainingError
     from .fitting import fit
     from .guard import Guard, protect
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .tune import choose, choose_each
 
 _HOME = {
+    "budget": ("Budget",),
     "errors": ("DataError", "LifelongError", "MethodError", "RunError", "TrainingError"),
     "fitting": ("fit",),
     "learner": ("Learner", "Training"),
@@ -119,6 +121,7 @@ __all__ = [
     "MAS",
     "MLP",
     "SI",
+    "Budget",
     "DERpp",
     "DataError",
     "ExpertGate",

@@ -88,29 +88,36 @@ class Budget:
 
 
 def memory_needed(method: Method, net: Build | nn.Module, stream: Stream, training: Training) -> int:
-    """The most bytes that a run would keep because of past tasks. What depends on how well the network learns (growth on demand) is not
-    foreseen."""
+    """The most bytes that a run would keep because of past tasks. Two rehearsals, one with twice the examples, tell what grows with them. What
+    depends on how well the network learns (growth on demand) is not foreseen."""
+    (few, small), (more, larger) = (_rehearsed(method, net, stream, training, each) for each in (2, 4))
+    whole = sum(len(task.train) for task in stream)
+    return small if more == few else round(small + (larger - small) * (whole - few) / (more - few))
+
+
+def _rehearsed(
+    method: Method, net: Build | nn.Module, stream: Stream, training: Training, each: int
+) -> tuple[int, int]:
+    """With `each` examples of a class and one step a task: how many examples that are, and the most bytes that were kept."""
     import torch
 
     from .fitting import learner_for
 
-    small = replace(training, epochs=1, iterations=1)
     few = []
     for task in stream:
         labels = task.train.labels
-        rows = torch.cat([(labels == c).nonzero().flatten()[:2] for c in labels.unique().tolist()])
+        rows = torch.cat([(labels == c).nonzero().flatten()[:each] for c in labels.unique().tolist()])
         few.append(replace(task, train=task.train.subset(rows)))
-    learner = learner_for(method, net, replace(stream, tasks=tuple(few)), small, 0)
+    short = replace(training, epochs=1, iterations=1)
+    learner = learner_for(method, net, replace(stream, tasks=tuple(few)), short, 0)
     most = 0
     for task in few:
         if method.once and task.index + 1 < len(few):
             learner.remember(task)
             continue
         learner.learn(task)
-        past, learner.past = learner.past, [t.train for t in stream.tasks[: len(learner.past)]]  # all of them count
         most = max(most, learner.memory_bytes)
-        learner.past = past
-    return most
+    return sum(len(task.train) for task in few), most
 
 
 def amount(said: Any, name: str) -> int | None:

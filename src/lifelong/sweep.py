@@ -94,7 +94,7 @@ class Try:
             raise MethodError(
                 f"try {said!r}: expected numbers LOW < HIGH, as {key}=LOW:HIGH, or with LOW above 0 {key}=LOW:HIGH:log"
             )
-        return Try(key, (), *ends, bool(scale), all(isinstance(e, int) for e in ends))
+        return Try(key, (), ends[0], ends[1], bool(scale), all(isinstance(e, int) for e in ends))
 
     def ask(self, trial: Any) -> Any:
         """What an Optuna trial suggests."""
@@ -322,7 +322,8 @@ def _scores(
     jobs: int | Engine,
 ) -> list[_Scored]:
     """Of each trial, the mean over the seeds: read where it was made before, made where not."""
-    work, cells = [], []
+    work: list[tuple[Any, ...]] = []
+    cells: list[tuple[tuple[int, int], Path]] = []
     parts: dict[tuple[int, int], _Scored] = {}
     for i, (method, values) in enumerate(asked):
         tried = with_values(config, method, values)

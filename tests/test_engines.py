@@ -1,0 +1,186 @@
+"""Work in several processes, on a Ray cluster, and who may write where."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong import claim as claims
+from lifelong.checkpoint import Store
+from lifelong.claim import claimed
+from lifelong.cli import main
+from lifelong.cluster import Ray
+from lifelong.config import Config
+from lifelong.errors import DataError, MethodError, RunError
+from lifelong.jobs import Message, execute
+from lifelong.pool import Engine, Local
+from lifelong.run import Job
+
+KEYS = {
+    **{"stream": "split", "stream.source": "digits", "stream.tasks": 2, "net.hidden": (16,), "net.dropout": 0.2},
+    **{"optimizer": "adam", "lr": 0.003, "batch_size": 16, "threads": 1, "every": 0.0, "method": "l2", "seeds": 2},
+}
+
+
+# --- claims ---
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    with claimed(tmp_path) as claim:
+        assert claim.held
+        with pytest.raises(RunError, match="in use"), claimed(tmp_path):
+            pass
+    assert not claim.held
+    began = time.monotonic()
+    with claimed(tmp_path):
+        threading.Timer(0.3, lambda: None).start()
+    assert time.monotonic() - began < 1  # nothing was left that has to be waited for
+
+
+def test_a_claim_of_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shares no locks: its claim counts for as long as it is touched."""
+    monkeypatch.setattr(claims, "LEASE", 0.5)
+    other = tmp_path / ".owner"
+    other.write_text('{"token": "x", "machine": "elsewhere"}')
+    over = threading.Event()
+
+    def alive() -> None:
+        while not over.wait(0.05):
+            os.utime(other)
+
+    thread = threading.Thread(target=alive)
+    thread.start()
+    with pytest.raises(RunError, match="elsewhere"), claimed(tmp_path):
+        pass
+    over.set()
+    thread.join()
+    with claimed(tmp_path) as claim:  # it is dead
+        assert claim.held
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock"]
+
+
+def test_who_lost_its_claim_writes_nothing(tmp_path: Path) -> None:
+    state = {"tensors": {"a": torch.ones(2)}, "meta": {}}
+    with claimed(tmp_path) as claim:
+        store = Store(tmp_path, claim)
+        store.save(state)
+        (tmp_path / ".owner").write_text("another")
+        with pytest.raises(RunError, match="taken over"):
+            store.save(state)
+    assert [p.name for p in tmp_path.iterdir() if p.name.isdigit()] == ["000001"]
+    assert (tmp_path / ".owner").read_text() == "another"  # and takes nothing away
+
+
+# --- engines ---
+def dies_once(folder: Path, i: int, tell: Callable[[Any], None]) -> int:
+    """Kills its process, unless it did so before."""
+    tell(("called", i))
+    mark = folder / f"died-{i}"
+    if i % 2 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i * i
+
+
+def dies(i: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(i: int) -> None:
+    if i:
+        raise DataError(f"number {i}")
+
+
+@pytest.fixture(scope="module")
+def ray_engine() -> Iterator[Engine]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    # the tests are a folder of modules that workers must find as well
+    env = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}}
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=env)
+    try:
+        yield Ray()
+    finally:
+        ray.shutdown()
+
+
+def hold(engine: Engine, folder: Path) -> None:
+    """What holds of every engine."""
+    heard: list[Any] = []
+    found = dict(engine.each(dies_once, [(folder, i) for i in range(4)], heard.append))
+    assert found == {i: i * i for i in range(4)}
+    assert {("called", i) for i in range(4)} <= set(heard)
+    with pytest.raises(DataError, match="number 1"):
+        list(engine.each(fails, [(0,), (1,)]))
+
+
+def test_several_processes(tmp_path: Path) -> None:
+    hold(Local(2), tmp_path)
+    with pytest.raises(RunError, match="3 times"):
+        list(Local(2).each(dies, [(0,), (1,)]))
+
+
+def test_ray(ray_engine: Engine, tmp_path: Path) -> None:
+    hold(ray_engine, tmp_path)
+
+
+class Killer:
+    """Kills the process of the first job that is within its second task."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.killed, self.steps = folder, None, list[Message]()
+
+    def __call__(self, message: Message) -> None:
+        if self.killed is None and message.kind == "task" and message.task == 0:
+            owner = json.loads((self.folder / message.job.folder / ".owner").read_text())
+            os.kill(owner["process"], signal.SIGKILL)
+            self.killed = message.job
+        elif message.job == self.killed and message.kind == "step":
+            self.steps.append(message)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "alone"
+    execute(Config.from_keys({**KEYS, "epochs": 30}), folder)
+    return folder
+
+
+@pytest.mark.parametrize("where", ["processes", "ray"])
+def test_a_killed_worker_costs_the_study_nothing(
+    where: str, alone: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    engine = Local(2) if where == "processes" else request.getfixturevalue("ray_engine")
+    killer = Killer(tmp_path / "run")
+    _, failed = execute(Config.from_keys({**KEYS, "epochs": 30}), tmp_path / "run", engine, killer)
+    assert not failed
+    assert killer.killed is not None
+    assert {m.task for m in killer.steps} == {1}  # the first task was not learnt again
+    for job in (Job("l2", 0), Job("l2", 1)):
+        a, b = (Store(folder / job.folder).newest() for folder in (alone, tmp_path / "run"))
+        assert a is not None
+        assert b is not None
+        assert str(a["meta"]["record"]["accuracy"]) == str(b["meta"]["record"]["accuracy"])
+        assert a["tensors"].keys() == b["tensors"].keys()
+        assert all(torch.equal(t, b["tensors"][k]) for k, t in a["tensors"].items())
+    assert not list((tmp_path / "run").rglob(".owner*"))
+
+
+def test_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, said in (
+        (["--address", "127.0.0.1:6379"], "--engine ray"),
+        (["--jobs", "0"], "at least 1 process"),
+    ):
+        assert main(["run", *flags, "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(MethodError, match="at least 1"):
+        Local(0)
