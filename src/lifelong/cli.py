@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -243,7 +244,7 @@ def _run(args: list[str], command: str) -> int:
     if own["print_config"]:
         print(config.to_yaml(), end="")
         return 0
-    config = _with_threads(config, _engine(own))
+    config = replace(config, threads=config.threads or 1) if command == "sweep" else _with_threads(config, _engine(own))
     engine = _engine(own, config.threads or 1)
     out = own["out"] or _fresh(config.stream if command == "run" else f"{command}_{config.stream}")
     if command == "run":
@@ -283,8 +284,6 @@ def _study(command: str, config: Any, out: Path, own: Mapping[str, Any], engine:
 
 
 def _sweep(config: Any, out: Path, own: Mapping[str, Any], engine: Any) -> str:
-    from dataclasses import replace
-
     from .config import Config, seeds_of
     from .options import convert, options
     from .sweep import Protocol, sweep
@@ -463,8 +462,6 @@ def _help(text: str, default: Any) -> str:
 
 
 def _with_threads(config: Any, engine: Any) -> Any:
-    from dataclasses import replace
-
     import torch
 
     return replace(config, threads=config.threads or (torch.get_num_threads() if engine.here else 1))

@@ -99,6 +99,8 @@ class Ray(Engine):
                         kind, value = ray.get(ref)
                     except ray.exceptions.TaskCancelledError:
                         raise KeyboardInterrupt from None
+                    except ray.exceptions.RayTaskError:  # an error of what was called, and not of who did it
+                        raise
                     except ray.exceptions.RayError as error:
                         raise RunError(
                             f"a job was lost {TRIES} times ({str(error).splitlines()[0]}); what was learnt is saved: say the same again, or "

@@ -130,13 +130,13 @@ def resume(folder: Path) -> Config:
     Raises:
         RunError: there is none.
     """
-    if not (folder / "config.yaml").exists():
-        raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
     for file, command in (("study.json", "order"), ("measured.json", "affinity"), ("sweep.json", "sweep")):
         if (folder / file).exists():
             raise RunError(
                 f"{folder} holds a study: say the same `lifelong {command}` again with --out {folder}, and it goes on"
             )
+    if not (folder / "config.yaml").exists():
+        raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
     return Config.load(folder / "config.yaml")
 
 
