@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .streams import (
         babi,
         clinc150,
+        copying,
         efficientnet_lite0,
         featured,
         from_folder,
@@ -97,6 +98,7 @@ _HOME = {
         *(
             "babi",
             "clinc150",
+            "copying",
             "efficientnet_lite0",
             "featured",
             "from_folder",
@@ -164,6 +166,7 @@ __all__ = [
     "choose",
     "choose_each",
     "clinc150",
+    "copying",
     "efficientnet_lite0",
     "featured",
     "fit",
