@@ -23,8 +23,10 @@ TRAINING = Training(lr=0.05, batch_size=16, epochs=4)
 NET = MLP((8,))
 
 
-def record(method: Method, budget: Budget | None = None) -> Record:
-    [found] = fit(method, NET, toy_stream("domain"), training=TRAINING, budget=budget).records.values()
+def record(method: Method, budget: Budget | None = None, examples: int = 96) -> Record:
+    [found] = fit(
+        method, NET, toy_stream("domain", examples=examples), training=TRAINING, budget=budget
+    ).records.values()
     return found
 
 
@@ -65,6 +67,11 @@ def test_compute_is_cut_and_never_gone_beyond(make: Callable[[], Method]) -> Non
         assert cut.share[-1] < 1
     enough = record(make(), Budget(compute=2 * passes(free)))
     assert (enough.accuracy, enough.share[1:]) == (free.accuracy, [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("budget", range(1000, 1100, 9))
+def test_a_last_batch_that_is_smaller_says_nothing_of_the_next(budget: int) -> None:
+    assert passes(record(Replay(slots=30), Budget(compute=budget), examples=49)) <= budget
 
 
 def test_each_task_has_its_share() -> None:

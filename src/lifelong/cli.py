@@ -307,14 +307,15 @@ def _sweep(config: Any, out: Path, own: Mapping[str, Any], engine: Any) -> str:
         other = replace(
             config, stream=there.stream, stream_options=there.stream_options, scenario=there.scenario, order=there.order
         )
+    protocol = Protocol(**said)
     return sweep(
         config,
         other,
         own["try"] or [],
-        Protocol(**said),
+        protocol,
         out,
         trials=own["trials"],
-        seeds=seeds_of(own["trial_seeds"]),
+        seeds=seeds_of(own["trial_seeds"] or (config.seeds if protocol.peeks else [1000])),
         together=own["together"],
         engine=engine,
         say=lambda line: print(line, file=sys.stderr, flush=True),
@@ -442,7 +443,9 @@ def _add_sweep(group: Any) -> None:
         help="the other stream of the protocol two-phase: --on stream=NAME, --on stream.OPTION=VALUE",
     )
     group.add_argument("--trials", type=int, default=20, help="how many for each method (default: 20)")
-    group.add_argument("--trial_seeds", default="1000,", help="seeds of a trial, not those of the run (default: 1000)")
+    group.add_argument(
+        "--trial_seeds", help="seeds of a trial (default: 1000, none of the run's; of an oracle: the run's)"
+    )
     group.add_argument(
         "--together", type=int, default=4, help="trials that are asked before any of them is told (default: 4)"
     )

@@ -107,7 +107,7 @@ class Position:
     chunk: int = 0  # within the epoch
     step: int = 0  # within the task
     round: int = 0  # how often the network was expanded for this task
-    cost: int = 0  # passes of the latest step
+    cost: int = 0  # passes of its dearest step
 
 
 class Allowed(NamedTuple):
@@ -345,7 +345,7 @@ class Learner:
             self.costs.forward += len(batch.y)
             self.costs.backward += len(batch.y)
             done += 1
-            self.at.cost = self.costs.passes - before
+            self.at.cost = max(self.at.cost, self.costs.passes - before)
             if done == most or self._spent():
                 break
         return loss.detach(), done

@@ -235,7 +235,7 @@ def search(
         protocol: which data decide.
         folder: where each trial is kept, so that a later call goes on from there.
         trials: how many for each method; where only values are listed and they have fewer combinations, all of these.
-        seeds: of each trial; they should not be those that the choice is for.
+        seeds: of each trial; they should not be those that the choice is for, unless it is an oracle's.
         together: trials that are asked before any of them is told.
         jobs: how many processes, or an engine.
         tell: is called with a line for each trial.
@@ -276,8 +276,8 @@ def search(
                 left[method] -= 1
         scored = _scores(config, protocol, folder, [(m, v) for m, _, v in asked], seeds, jobs)
         for (method, trial, values), (score, note) in zip(asked, scored):
-            failed = math.isnan(score)
-            studies[method].tell(trial, None if failed else score, state=_state(optuna, failed))
+            refused = math.isnan(score)
+            studies[method].tell(trial, None if refused else score, state=_state(optuna, refused))
             found.append(Trial(method, trial.number, values, score, note))
             said = ", ".join(f"{k} {_plain(v)}" for k, v in values.items())
             tell(f"{method} {trial.number + 1}: {said}: {note or f'{score:.3f}'}")
@@ -294,8 +294,9 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _state(optuna: Any, failed: bool) -> Any:
-    return optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+def _state(optuna: Any, refused: bool) -> Any:
+    """What was refused is told as pruned: worse than whatever was scored, so that the sampler looks elsewhere."""
+    return optuna.trial.TrialState.PRUNED if refused else optuna.trial.TrialState.COMPLETE
 
 
 def _optuna() -> Any:
