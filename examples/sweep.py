@@ -21,12 +21,13 @@ CONFIG = Config.from_keys(
     {
         "stream": "split",
         "stream.source": "digits",
+        "stream.tasks": 3,
         "scenario": "task",
         "method": "ewc,replay",
         "net.hidden": (32,),
         "epochs": 3,
         "batch_size": 32,
-        "budget_compute": "12k",  # passes of examples, forward and back, importance estimates included
+        "budget_compute": "8k",  # passes of examples, forward and back, importance estimates included
         "budget_memory": "40kB",
         "threads": 1,
     }
@@ -34,7 +35,7 @@ CONFIG = Config.from_keys(
 TRIES = ("ewc.strength=1:1e4:log", "ewc.fisher_examples=20,100", "replay.slots=10:1000:log", "lr=0.01:0.3:log")
 
 
-def main(trials: int = 5, seeds: tuple[int, ...] = (0, 1)) -> None:
+def main(trials: int = 4, seeds: tuple[int, ...] = (0, 1)) -> None:
     tries = [Try.read(said, CONFIG) for said in TRIES]
     with TemporaryDirectory() as folder:
         found = search(CONFIG, tries, Protocol("held-out"), Path(folder), trials=trials, seeds=(1000,))
