@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from environment import DOCS, RESULTS
+from front import front
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -306,6 +307,42 @@ def new_classes(r: dict[str, Any]) -> str:
             "ours.\n\n" + table(["method", "Ω base", "Ω new", "Ω all", "accuracy at the end"], rows)
         )
     return pages + "\n" + measured(r, "python benchmarks/new_classes.py")
+
+
+CLINC = {
+    "clinc150": "CLINC150 by domain (arXiv 1909.02027)",
+    "banking77": "Banking77 in steps (arXiv 2003.04807)",
+}
+
+
+def clinc(r: dict[str, Any]) -> str:
+    pages = []
+    for name, s in r["streams"].items():
+        rows = [
+            [
+                n,
+                percent(c["end"]),
+                percent(c["average"]),
+                percent(c["forgetting"], sign=True),
+                f"{c['kept']['mean']:.1f}",
+            ]
+            for n, c in sorted(s["cells"].items(), key=lambda cell: cell[1]["end"]["mean"])
+        ]
+        strengths = "; ".join(f"{n} {grid(c)}" for n, c in s["strengths"].items())
+        pages.append(
+            f"### {CLINC[name]}\n\n{s['outputs']} intents in {s['tasks']} tasks, {s['train']:,} training and {s['test']:,} test sentences.\n\n"
+            + table(["method", "at the end", "mean over the steps", "forgetting", "kept, MiB"], rows)
+            + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n"
+        )
+    return (
+        "## New intents on frozen sentence features\n\n"
+        f'Sentences seen by all-MiniLM-L6-v2 (frozen, 384 wide), scenario "class"; `{r["net"]}`, `{r["training"]}`, {r["each"]} sentences an intent '
+        f"where a method keeps any, {r['seeds']} orders of the tasks' content, mean ± 95% interval, percent. *Kept*: what a method stores because "
+        "of the past. No published table has these features, so there is no verdict.\n\n"
+        + "\n".join(pages)
+        + "\n"
+        + measured(r, "python benchmarks/clinc.py")
+    )
 
 
 def net2net(r: dict[str, Any]) -> str:
@@ -754,6 +791,93 @@ def curriculum(r: dict[str, Any]) -> str:
     )
 
 
+def elec2(r: dict[str, Any]) -> str:
+    rows = []
+    for name, c in r["table"].items():
+        lr = f"{c['lr']:g}" if c["grid"] else "–"
+        rows.append([name, percent(c["accuracy"]), percent(c["worst_window"]), lr, f"{c['microseconds']:,.0f}"])
+    grids = "; ".join(
+        f"{name}: " + ", ".join(f"{g}: {100 * a:.1f}" for g, a in c["grid"].items())
+        for name, c in r["table"].items()
+        if c["grid"]
+    )
+    return (
+        "## Elec2, one row at a time\n\n![Accuracy over the stream](elec2.png)\n\n"
+        f"{r['rows']:,} half hours of an electricity market, each answered before it is learnt. Prequential accuracy of the rows behind the "
+        f"first {r['first']:,}, and of the worst {r['window']:,} in a row among them, percent; {r['seeds']} seeds where there is chance, mean "
+        "± 95% interval; microseconds a row, scaling and answer included.\n\n"
+        + table(["model", "accuracy", f"worst {r['window']:,}", "learning rate", "µs a row"], rows)
+        + f"\nPrices move slowly, so that to say what was right before is hard to beat. Learning rates by the accuracy on the first "
+        f"{r['first']:,} rows ({grids}). Methods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
+        + measured(r, "python benchmarks/elec2.py")
+    )
+
+
+def fine_tuned(r: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            percent(c["acc"]),
+            percent(c["learning_accuracy"]),
+            percent(c["bwt"], sign=True),
+            f"{c['memory_bytes']['mean'] / 1e6:.1f}",
+            f"{c['train_seconds']['mean']:.0f}",
+        ]
+        for name, c in r["table"].items()
+    ]
+    return (
+        "## EfficientNet-Lite0, fine-tuned on split CIFAR-100\n\n"
+        f"Trained on ImageNet, at 64 pixels; {r['tasks']} tasks of ten new classes, the task hidden; {r['examples']} training and "
+        f"{r['test_examples']} test images a task; `{r['training']}`, mirrored and moved images; {r['seeds']} seed(s), mean ± 95% interval, "
+        f"percent. Latent replay remembers what arrives at `{r['layer']}`.\n\n"
+        + table(["method", "ACC", "just learnt", "BWT", "memory, MB", "training, s"], rows)
+        + f"\nMethods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
+        + measured(r, "python benchmarks/fine_tuned.py")
+    )
+
+
+def stability_gap(r: dict[str, Any]) -> str:
+    keys = ("acc", "worst_case", "wc_acc", "min_acc", "anytime", "lost", "regained")
+    methods = ", ".join(f"`{c['method']}`" for c in r["table"].values())
+    rows = [[name, *[percent(c[k]) for k in keys]] for name, c in r["table"].items()]
+    return (
+        "## The stability gap on rotated digits\n\n![Accuracy within tasks](stability-gap.png)\n\n"
+        f"Three rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {r['seeds']} seeds, mean ± 95% interval, "
+        "percent. *Worst case* is WC-ACC as read at the ends of tasks alone; *lost* and *regained*: what an earlier task falls by while a later one "
+        "is learnt, and how much of that is back at its end, the mean over all pairs.\n\n"
+        + table(["method", "ACC", "worst case by R", "WC-ACC", "min-ACC", "any-time", "lost", "regained"], rows)
+        + f"\nEWC's strength: {grid(r['strength'])}. Methods: {methods}.\n\n"
+        + measured(r, "python benchmarks/stability_gap.py")
+    )
+
+
+def torchvision(r: dict[str, Any]) -> str:
+    rows = []
+    for name, c in r["models"].items():
+        yes = {True: "yes", False: "no"}
+        cells = [
+            name,
+            f"{c['parameters']:,}",
+            yes[c["plain_loop"]],
+            f"{c['fisher']:.0e}",
+            yes[c["grows"]],
+            f"`{c['layer']}`",
+            ", ".join(c["acc"]),
+        ]
+        rows.append(cells)
+    sets = "\n".join(f"- {name}: {what}" for name, what in r["data_sets"].items())
+    others = ", ".join(f"{n} {v}" for n, v in r["others"].items())
+    return (
+        "## Models and data sets of torchvision and timm, as they come\n\n"
+        f"Seen with {others}; random weights, inputs of 32 pixels. Fine-tuning on the bits of a plain loop; the exact Fisher against one gradient "
+        "an example and class in float64 (largest difference, relative); whether outputs grow and the old ones stay; and with which methods two tiny tasks were "
+        "learnt, without another line.\n\n"
+        + table(["model", "weights", "plain loop", "Fisher", "grows", "latent replay at", "learnt with"], rows)
+        + f"\nData sets of torchvision through `stream_of`, learnt with replay:\n\n{sets}\n\n"
+        + measured(r, "python benchmarks/torchvision_check.py")
+    )
+
+
 PAGES = {
     "results.md": (
         "# Results\n\nWritten by the scripts in `benchmarks/`.\n\n",
@@ -765,6 +889,7 @@ PAGES = {
             "which": which,
             "cifar": cifar,
             "new_classes": new_classes,
+            "clinc": clinc,
             "gem": gem,
             "gem_angles": gem_angles,
             "transfer": transfer,
@@ -776,6 +901,10 @@ PAGES = {
             "progressive": progressive,
             "expert_gate": expert_gate,
             "copy_curriculum": copy_curriculum,
+            "fine_tuned": fine_tuned,
+            "elec2": elec2,
+            "stability_gap": stability_gap,
+            "torchvision": torchvision,
         },
     ),
     "benchmarks.md": (
@@ -790,6 +919,7 @@ def write() -> None:
     for page, (head, parts) in PAGES.items():
         found = [(make, load(name)) for name, make in parts.items()]
         (DOCS / page).write_text(head + "\n".join(make(r) for make, r in found if r is not None))
+    front()
 
 
 if __name__ == "__main__":

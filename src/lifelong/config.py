@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .method import Method
     from .stream import Stream
 
-__all__ = ["Config", "defaults_of", "known_keys", "net_of"]
+__all__ = ["Config", "defaults_of", "known_keys", "net_of", "plain"]
 
 BUDGETS = ("budget_compute", "budget_memory")
-_OF_A_RUN = ("scenario", "device", "threads", "precision", "every", "order", *BUDGETS, "tuned")
+_OF_A_RUN = ("scenario", "device", "threads", "precision", "every", "evaluate_every", "order", *BUDGETS, "tuned")
 
 
 @final
@@ -44,6 +44,7 @@ class Config:
     threads: int | None = None
     precision: str = "float32"
     every: float = 30.0
+    evaluate_every: int | None = None
     order: tuple[int, ...] | str | None = None
     budget_compute: int | None = None
     budget_memory: int | None = None
@@ -123,12 +124,14 @@ class Config:
         tree |= {"seeds": list(self.seeds), "device": self.device, "precision": self.precision, "every": self.every}
         if self.scenario is not None:
             tree["scenario"] = self.scenario
+        if self.evaluate_every is not None:
+            tree["evaluate_every"] = self.evaluate_every
         if self.threads is not None:
             tree["threads"] = self.threads
         for key in ("order", *BUDGETS, "tuned"):
             if getattr(self, key) is not None:
                 tree[key] = getattr(self, key)
-        return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(plain(tree), sort_keys=False, allow_unicode=True)
 
     @staticmethod
     def load(path: Path) -> Config:
@@ -226,6 +229,7 @@ def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any
         "threads": int | None,
         "precision": str,
         "every": float,
+        "evaluate_every": int | None,
         "order": tuple[int, ...] | str | None,
         "budget_compute": int | None,
         "budget_memory": int | None,
@@ -265,9 +269,10 @@ def seeds_of(said: Any) -> tuple[int, ...]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As YAML and JSON have it: lists for tuples, text for paths."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value

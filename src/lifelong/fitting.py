@@ -17,9 +17,10 @@ from torch import nn
 from .budget import Budget
 from .checkpoint import Store
 from .claim import claimed
-from .errors import MethodError, TrainingError
+from .errors import MethodError, RunError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
+from .online import Trace
 from .random import derive
 from .run import Job, Record, Run
 from .stream import Stream
@@ -43,6 +44,7 @@ def fit(
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
     budget: Budget | None = None,
+    evaluate_every: int | None = None,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -59,6 +61,8 @@ def fit(
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
         budget: what a seed may cost.
+        evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
+            examples ends in between); default: at its end only.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -84,6 +88,7 @@ def fit(
             dtype=dtype,
             watch=watch,
             budget=budget,
+            evaluate_every=evaluate_every,
         )
         if folder is not None:
             run.write(folder)
@@ -103,6 +108,7 @@ def learn(
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
     budget: Budget | None = None,
+    evaluate_every: int | None = None,
     wait: float = 0.0,
 ) -> Record:
     """One seed of `fit`: a job that any process can do. `place` is a folder of its own for checkpoints, from which it goes on; `wait` are
@@ -115,7 +121,16 @@ def learn(
     with graceful() as stop, ExitStack() as stack:
         store = None if place is None else Store(place, stack.enter_context(claimed(place, wait)))
         learner = learner_for(method, net, stream, training, seed, device, dtype)
-        return follow(learner, stream, store, every=every, watch=watch, stop=stop, budget=budget)
+        return follow(
+            learner,
+            stream,
+            store,
+            every=every,
+            watch=watch,
+            stop=stop,
+            budget=budget,
+            evaluate_every=evaluate_every,
+        )
 
 
 def learner_for(
@@ -169,8 +184,10 @@ def follow(
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
     budget: Budget | None = None,
+    evaluate_every: int | None = None,
 ) -> Record:
-    """A learner through a stream, from where `store` left it: the whole job in one loop.
+    """A learner through a stream, from where `store` left it: the whole job in one loop. With `evaluate_every` all tasks so far are measured
+    within a task as well, after so many steps and again.
 
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
@@ -178,10 +195,20 @@ def follow(
         RunError: it went beyond its budget.
     """
     budget = budget or Budget()
+    if evaluate_every is not None and evaluate_every < 1:
+        raise MethodError(f"evaluate_every {evaluate_every}: expected at least 1 step")
+    learner.every = evaluate_every
     record = Record.empty(len(stream))
+    if evaluate_every is not None:
+        record.trace = Trace(evaluate_every)
     saved = store.newest() if store is not None else None
     if saved is not None:
         record = Record.from_json(saved["meta"].pop("record"))
+        before = None if record.trace is None else record.trace.every
+        if before != evaluate_every:
+            raise RunError(
+                f"this run was begun with evaluate_every {before}, not {evaluate_every}: say the same, or begin another"
+            )
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
@@ -202,9 +229,13 @@ def follow(
             continue
         learner.limit = budget.share(index, len(stream))
         last_save = time.monotonic()
+        reached = 0 if learner.at is None else learner.at.step
         for pause in learner.steps(task):
             if watch is not None:
                 watch(index, pause)
+            reached = pause.step
+            if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
+                record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
             stopping = stop()
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
@@ -215,7 +246,10 @@ def follow(
                 last_save = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
-        record.add(learner, learner.evaluate(stream))
+        measured = learner.evaluate(stream)
+        record.add(learner, measured)
+        if record.trace is not None:
+            record.trace.add(index, reached, measured, cost=False)
         budget.keep(record, learner.method.name)
         save()
         after(record)

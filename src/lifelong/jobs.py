@@ -18,7 +18,7 @@ from .errors import LifelongError, MethodError, RunError
 from .pool import Engine, engine_of
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "no_run", "refuse", "resume"]
+__all__ = ["Message", "execute", "no_run", "precision", "refuse", "resume"]
 
 
 class Message(NamedTuple):
@@ -72,7 +72,7 @@ def execute(
         spent = Costs(**json.loads(extra["order.json"])["costs"]).passes if "order.json" in extra else 0
         config.budget.check(method, config.build_net(), stream, config.build_training(), spent)
     _device(config.device)
-    _precision(config.precision)
+    precision(config.precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -173,7 +173,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                 config.build_training(),
                 job.seed,
                 _device(config.device),
-                _precision(config.precision),
+                precision(config.precision),
             )
             if (folder / "order.json").exists():  # a run costs what its order took to find
                 learner.costs = Costs(**json.loads((folder / "order.json").read_text(encoding="utf-8"))["costs"])
@@ -191,7 +191,15 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                 tell(Message("task", job, record.rows - 2, accuracy=tuple(record.accuracy[-1])))
 
             follow(
-                learner, stream, store, every=config.every, watch=watch, stop=stop, after=after, budget=config.budget
+                learner,
+                stream,
+                store,
+                every=config.every,
+                watch=watch,
+                stop=stop,
+                after=after,
+                evaluate_every=config.evaluate_every,
+                budget=config.budget,
             )
             for damage in store.damaged:
                 tell(Message("damaged", job, text=damage))
@@ -217,7 +225,12 @@ def _device(name: str) -> Any:
         ) from error
 
 
-def _precision(name: str) -> Any:
+def precision(name: str) -> Any:
+    """The type of the numbers that a run calculates in.
+
+    Raises:
+        MethodError: there is none of that name.
+    """
     import torch
 
     known = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}

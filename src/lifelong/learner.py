@@ -21,7 +21,7 @@ from .errors import DataError, MethodError, TrainingError
 from .growth import Growth, carry_moments, grow
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
-from .stream import Cache, Chunk, Examples, Scenario, Task
+from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .vector import Vector
 
 __all__ = ["Learner", "Pause", "Training"]
@@ -179,6 +179,7 @@ class Learner:
         self.share = float("nan")  # of its steps, that the latest task took within its limit
         self._allowed: Allowed | None = None  # to the present task
         self._ending = 0  # passes that the end of the latest task took
+        self.every: int | None = None  # steps between two pauses; None: a thousand examples or so
         self._ungrown: nn.Module | None = None  # as it was before it grew
         self.costs = Costs()
         self._random = _torch_state_of(derive(seed, "torch"))  # torch's own generator, as this learner has it
@@ -260,7 +261,7 @@ class Learner:
         """Runs the present task's steps from where it stands, a chunk at a time."""
         assert self.at is not None
         size = self.training.batch_size
-        rows = size * max(1, CHUNK // size)
+        rows = size * (self.every or max(1, CHUNK // size))
         loss = torch.zeros((), device=self.device)
         while not self._done(steps):
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
@@ -438,6 +439,60 @@ class Learner:
             if self.state is not None and "resize" in self.method.acts:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
+
+    # --- without boundaries -----------------------------------------------------------------------------------------
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One step on a batch as it comes, for streams that nobody cuts into tasks; gives its loss. A task begins with the first step,
+        with a class that was not met before, and after `finish`.
+
+        Args:
+            x: inputs ``[B, ...]`` as a stream has them.
+            y: output indices ``[B]``.
+
+        Raises:
+            MethodError: the method needs whole tasks; a new class ends a task whose end the method must see (`finish` it).
+            DataError, TrainingError: as in `steps`.
+        """
+        if not self.method.portable or self.scenario == "task":
+            what = f"{self.method.name} needs" if not self.method.portable else "the scenario 'task' has"
+            raise MethodError(
+                f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
+            )
+        began = time.perf_counter()
+        batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
+        if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
+            self.finish()
+        with self._own_random():
+            if self.at is None:
+                self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
+            assert self.at is not None
+            self.net.train()
+            loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
+        self.at.step += 1
+        if self.at.step % CHUNK == 0 and not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the loss is {float(loss)}: lower the learning rate (now {self.training.lr}), or scale the inputs"
+            )
+        self.costs.train_seconds += time.perf_counter() - began
+        return loss
+
+    def finish(self, examples: Examples | None = None) -> None:
+        """Ends the task that `step` began, if one has begun. `examples` are its own, for a method that looks at them once more.
+
+        Raises:
+            MethodError: there are none, and the method needs them.
+        """
+        if self.at is None:
+            return
+        if "end" in self.method.acts:
+            if examples is None:
+                raise MethodError(
+                    f"{self.method.name} looks at a task's examples when it ends: finish(examples), or choose a method that does not"
+                )
+            with torch.no_grad(), self._own_random():
+                self.state = self.method.end(self.state, self._edge(examples, self._mask(None), None))
+        self.learnt += 1
+        self.at = None
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:

@@ -66,6 +66,11 @@ METHODS: dict[str, Entry] = {
         "Experience replay: learns from new and remembered examples together",
         "Chaudhry et al. 2019, arXiv 1902.10486",
     ),
+    "latent_replay": Entry(
+        "lifelong.methods:LatentReplay",
+        "Latent replay: remembers what arrives at a chosen layer, below which the network rests",
+        "Pellegrini et al. 2020, arXiv 1912.01100",
+    ),
     "der": Entry(
         "lifelong.methods:DER",
         "Dark Experience Replay: stays close to its own earlier answers on remembered examples",
@@ -107,6 +112,16 @@ METHODS: dict[str, Entry] = {
     ),
     "nearest_neighbour": Entry(
         "lifelong.methods:NearestNeighbour", "nearest input met, all of them kept: a reference for feature vectors"
+    ),
+    "slda": Entry(
+        "lifelong.methods:SLDA",
+        "streaming linear discriminant analysis: class means and one covariance; for feature vectors",
+        "Hayes & Kanan 2020, arXiv 1909.01520",
+    ),
+    "ranpac": Entry(
+        "lifelong.methods:RanPAC",
+        "RanPAC: a ridge regression on random projections, of sums alone; for feature vectors",
+        "McDonnell et al. 2023, arXiv 2307.02251",
     ),
     "icarl": Entry(
         "lifelong.methods:ICaRL",
@@ -180,8 +195,14 @@ STREAMS: dict[str, Entry] = {
     ),
     "clinc150": Entry(
         "lifelong.streams:clinc150",
-        "150 intents in ten domains, sentences as bags of words (LIFELONG_DATA)",
+        "150 intents in ten domains, sentences as bags of words or features (LIFELONG_DATA)",
         "Larson et al. 2019, arXiv 1909.02027",
+        defaults={"net.hidden": (100,), "epochs": 10, "batch_size": 32, "lr": 0.2},
+    ),
+    "banking77": Entry(
+        "lifelong.streams:banking77",
+        "77 intents of a bank's customers in steps, sentences as bags of words or features (LIFELONG_DATA)",
+        "Casanueva et al. 2020, arXiv 2003.04807",
         defaults={"net.hidden": (100,), "epochs": 10, "batch_size": 32, "lr": 0.2},
     ),
     "turning": Entry(

@@ -4,6 +4,7 @@
 ``config.yaml``    what was asked for; ``lifelong run --config`` takes it
 ``manifest.json``  versions, machine, seeds, source of the data, schema version
 ``results.csv``    every number in long form: stream, scenario, method, seed, after, on, metric, value, n, seconds
+``within.csv``      accuracy within tasks, where that was asked for: stream, scenario, method, seed, task, step, on, value
 ``summary.json``   the same by method: mean, sd, 95% interval, number of seeds
 ``events.jsonl``   what happened when
 ``drawn/``         METHOD/SEED/AFTER.safetensors: inputs that a method draws, where it draws any
@@ -31,6 +32,7 @@ import numpy as np
 
 from .checkpoint import write_atomically
 from .matrix import Interval, RMatrix, interval
+from .online import Trace, anytime, min_acc, wc_acc
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Record", "Run", "log", "manifest"]
 
 SCHEMA = 1
+WITHIN = ("stream", "scenario", "method", "seed", "task", "step", "on", "value")
 COLUMNS = ("stream", "scenario", "method", "seed", "after", "on", "metric", "value", "n", "seconds")
 
 
@@ -70,6 +73,7 @@ class Record:
     share: list[float] = field(
         default_factory=list
     )  # of each task's steps, taken within a budget of compute; empty without
+    trace: Trace | None = None  # within tasks, where that was asked for
 
     @staticmethod
     def empty(T: int) -> Record:
@@ -122,7 +126,8 @@ class Record:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Record:
-        return Record(**data)
+        trace = data.get("trace")
+        return Record(**{**data, "trace": None if trace is None else Trace(**trace)})
 
 
 @final
@@ -157,6 +162,12 @@ class Run:
         """All summary measures of a job. Intransigence is against `joint` with the same seed, where it was run."""
         record = self.records[job]
         joint = self.records.get(Job("joint", job.seed))
+        trace = record.trace
+        within = {}
+        if trace is not None:
+            whole = set(trace.task) == set(range(record.T))  # not where a method trains once
+            measure = {"min_acc": min_acc, "wc_acc": wc_acc, "anytime_accuracy": anytime}
+            within = {name: f(trace) if whole else math.nan for name, f in measure.items()}
         found = record.matrix.summary(joint.matrix if joint is not None and joint.complete else None)
         return {
             **found,
@@ -164,9 +175,10 @@ class Run:
             "parameter_ratio": record.parameters[-1] / max(1, record.parameters[0]),
             "memory_bytes": float(record.memory_bytes[-1]),
             "train_seconds": float(sum(record.train_seconds)),
-            "eval_seconds": float(np.nansum(record.seconds)),
+            "eval_seconds": float(np.nansum(record.seconds)) + sum(trace.seconds if trace is not None else []),
             "examples_forward": float(sum(record.forward)),
             "examples_backward": float(sum(record.backward)),
+            **within,
         }
 
     def summary(self, method: str | None = None) -> dict[str, Interval]:
@@ -206,6 +218,19 @@ class Run:
                         writer.writerow([*lead, record.T, "", metric, _number(value), "", ""])
         return out.getvalue()
 
+    def within(self) -> str:
+        """``within.csv``; tasks and `on` count from 1. Empty where nothing was measured within tasks."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        traced = [(job, r.trace) for job, r in self.records.items() if r.trace is not None]
+        if traced:
+            writer.writerow(WITHIN)
+        for job, trace in traced:
+            for task, step, row in zip(trace.task, trace.step, trace.accuracy):
+                for on, value in enumerate(row, start=1):
+                    writer.writerow([self.stream, self.scenario, *job, task + 1, step, on, _number(value)])
+        return out.getvalue()
+
     def as_json(self) -> dict[str, Any]:
         """``summary.json``."""
         methods: dict[str, Any] = {}
@@ -237,6 +262,8 @@ class Run:
         if not (folder / "manifest.json").exists():
             write_atomically(folder / "manifest.json", json.dumps(manifest(self, sorted(self.seeds())), indent=1))
         write_atomically(folder / "results.csv", self.results())
+        if within := self.within():
+            write_atomically(folder / "within.csv", within)
         write_atomically(folder / "summary.json", json.dumps(self.as_json(), indent=1))
 
 

