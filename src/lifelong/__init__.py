@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         RWalk,
     )
     from .nets import MLP, MemoryNetwork, Reader, ResNet18
+    from .ranks import Ranks
     from .run import Run
     from .stream import Lazy, Stream, Task, Tensors
     from .streams import (
@@ -116,6 +117,7 @@ _HOME = {
     ),
     "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
     "guard": ("Guard", "protect"),
+    "ranks": ("Ranks",),
     "run": ("Run",),
     "stream": ("Lazy", "Stream", "Task", "Tensors"),
     "streams": (
@@ -181,6 +183,7 @@ __all__ = [
     "RMatrix",
     "RWalk",
     "RanPAC",
+    "Ranks",
     "Reader",
     "Replay",
     "ResNet18",

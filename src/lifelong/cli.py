@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import LifelongError, MethodError, nearest
-from .registry import METHODS, NETS, STREAMS, Entry, find
+from .registry import METHODS, NETS, OWN_LOOP, RANKS, STREAMS, Entry, find
 
 __all__ = ["main"]
 
@@ -99,6 +99,19 @@ def _main(args: list[str]) -> int:
     _add_budgets(compared, "runs that cost more are left out, and named")
     reported = command("report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    watched = command("watch", "a page that shows the runs below a directory as they are, on this machine alone")
+    watched.add_argument("dir", type=Path, metavar="DIR", help="a run's directory, or one that holds runs")
+    watched.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1); anything but this machine's own asks visitors for a token",
+    )
+    watched.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: 8765)")
+    tracked = command("track", "a run's numbers as TensorBoard, MLflow or Weights & Biases (offline) keep them")
+    tracked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    tracked.add_argument("--to", required=True, metavar="NAME", help="tensorboard, mlflow or wandb")
+    tracked.add_argument("--out", help="the tracker's directory (default: DIR/NAME); of mlflow also a server's address")
+    tracked.add_argument("--follow", action="store_true", help="go on until the run ends")
     asked = command("ask", "a question about a story, to what a run on the stream babi has learnt so far")
     asked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     asked.add_argument("--story", type=Path, required=True, metavar="FILE", help="one sentence a line")
@@ -134,6 +147,16 @@ def _main(args: list[str]) -> int:
         from .ask import ask
 
         print(ask(said.dir, said.story, said.question, said.method, said.seed, said.task))
+        return 0
+    if said.command == "watch":
+        from .watch import serve
+
+        serve(said.dir, said.host, said.port)
+        return 0
+    if said.command == "track":
+        from .track import track
+
+        print(track(said.dir, said.to, said.out, said.follow))
         return 0
     if said.command in ("gate", "export", "predict"):
         return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)
@@ -299,18 +322,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _list(table: Mapping[str, Entry], as_json: bool) -> int:
+    marks = table is METHODS
     if as_json:
-        listed = [
+        said = [
             {"name": n, "summary": e.summary, "source": e.source}
-            | ({"scenarios": list(e.scenarios)} if table is METHODS else {})
+            | ({"scenarios": list(e.scenarios), "own_loop": n in OWN_LOOP, "ranks": n in RANKS} if marks else {})
             for n, e in table.items()
         ]
-        print(json.dumps(listed, indent=1))
+        print(json.dumps(said, indent=1))
         return 0
     width = max(map(len, table))
     for name, entry in table.items():
-        where = f"  ({', '.join(entry.scenarios)})" if table is METHODS else ""
-        print(f"{name:{width}}  {entry.summary}" + (f" [{entry.source}]" if entry.source else "") + where)
+        where = f"{'loop' if name in OWN_LOOP else '':4}  {'ranks' if name in RANKS else '':5}  " if marks else ""
+        fits = f"  ({', '.join(entry.scenarios)})" if marks else ""
+        print(f"{name:{width}}  {where}{entry.summary}" + (f" [{entry.source}]" if entry.source else "") + fits)
+    if marks:
+        print(
+            "\nloop: works in your own training loop (protect); ranks: several processes give what one gives; (...): its scenarios"
+        )
     return 0
 
 

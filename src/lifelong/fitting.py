@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from .errors import MethodError, RunError, TrainingError
 from .learner import Learner, Pause, Training
 from .method import Method
 from .online import Trace
+from .pulse import pulse
 from .random import derive
+from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
@@ -45,6 +47,7 @@ def fit(
     watch: Watch | None = None,
     budget: Budget | None = None,
     evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -63,6 +66,7 @@ def fit(
         budget: what a seed may cost.
         evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
             examples ends in between); default: at its end only.
+        ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -73,25 +77,34 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    for seed in numbers:
-        job = Job(method.name, seed)
-        place = None if folder is None else folder / job.folder
-        run.records[job] = learn(
-            method,
-            net,
-            stream,
-            training,
-            seed,
-            place,
-            every=every,
-            device=device,
-            dtype=dtype,
-            watch=watch,
-            budget=budget,
-            evaluate_every=evaluate_every,
-        )
-        if folder is not None:
-            run.write(folder)
+    with nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
+        for seed in numbers:
+            job = Job(method.name, seed)
+
+            def look(index: int, pause: Pause | None, job: Job = job) -> None:
+                if note is not None:
+                    note(job, index, *pause[:2]) if pause else note(job, index + 1, 0, 0)
+                if watch is not None:
+                    watch(index, pause)
+
+            place = None if folder is None else folder / job.folder
+            run.records[job] = learn(
+                method,
+                net,
+                stream,
+                training,
+                seed,
+                place,
+                every=every,
+                device=device,
+                dtype=dtype,
+                watch=look,
+                budget=budget,
+                evaluate_every=evaluate_every,
+                ranks=ranks,
+            )
+            if folder is not None and not ranks.rank:
+                run.write(folder)
     return run
 
 
@@ -109,6 +122,7 @@ def learn(
     watch: Watch | None = None,
     budget: Budget | None = None,
     evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
     wait: float = 0.0,
 ) -> Record:
     """One seed of `fit`: a job that any process can do. `place` is a folder of its own for checkpoints, from which it goes on; `wait` are
@@ -119,8 +133,9 @@ def learn(
         KeyboardInterrupt: stopped; what was learnt is saved.
     """
     with graceful() as stop, ExitStack() as stack:
-        store = None if place is None else Store(place, stack.enter_context(claimed(place, wait)))
-        learner = learner_for(method, net, stream, training, seed, device, dtype)
+        claim = None if place is None or ranks.rank else stack.enter_context(claimed(place, wait))
+        store = None if place is None else Store(place, claim)
+        learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
         return follow(
             learner,
             stream,
@@ -141,6 +156,7 @@ def learner_for(
     seed: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner of one seed: its initial weights depend on the seed alone."""
     if isinstance(net, nn.Module):
@@ -158,6 +174,7 @@ def learner_for(
         device=device,
         dtype=dtype,
         grows=not stream.announced,
+        ranks=ranks,
     )
 
 
@@ -212,7 +229,7 @@ def follow(
         learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
 
     def save() -> None:
-        if store is not None:
+        if store is not None and not learner.ranks.rank:
             state = learner.state_dict()
             state["meta"]["record"] = record.to_json()
             store.save(state)
@@ -236,7 +253,7 @@ def follow(
             reached = pause.step
             if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
                 record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
-            stopping = stop()
+            stopping = learner.ranks.total(stop()) > 0
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
                     raise TrainingError(

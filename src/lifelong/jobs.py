@@ -16,6 +16,7 @@ from .claim import LEASE, claimed
 from .config import Config
 from .errors import LifelongError, MethodError, RunError
 from .pool import Engine, engine_of
+from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
 __all__ = ["Message", "execute", "no_run", "precision", "refuse", "resume"]
@@ -24,7 +25,7 @@ __all__ = ["Message", "execute", "no_run", "precision", "refuse", "resume"]
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "step", "task", "done", "failed", "stopped", "damaged"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped", "damaged"
     job: Job
     task: int = 0  # its index
     step: int = 0
@@ -78,7 +79,7 @@ def execute(
     except OSError as error:
         raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     engine = engine_of(jobs)
-    with claimed(folder):
+    with claimed(folder), pulse(folder) as note:
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
@@ -93,6 +94,12 @@ def execute(
             if message.kind == "failed":
                 failed.append(message)
             _note(folder, message)
+            if message.kind in ("began", "step"):
+                note(message.job, message.task, message.step, message.steps)
+            elif message.kind == "task":
+                note(message.job, message.task + 1, 0, 0)
+            elif message.kind != "damaged":
+                note(message.job, None, 0, 0)
             tell(message)
 
         try:
@@ -161,6 +168,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     if not (folder / "config.yaml").exists():
         raise MethodError(f"{folder} is not seen from every machine: choose an --out on a file system that all share")
     try:
+        tell(Message("began", job))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
@@ -211,6 +219,11 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))
+    except (
+        Exception
+    ) as error:  # somebody's network or data set: it is raised, and those who only see the directory learn of it
+        tell(Message("failed", job, text=f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _device(name: str) -> Any:

@@ -21,6 +21,7 @@ from .errors import DataError, MethodError, TrainingError
 from .growth import Growth, carry_moments, grow
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
+from .ranks import ALONE, Ranks
 from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .vector import Vector
 
@@ -132,6 +133,11 @@ class Learner:
         cache: bytes that transformed examples may hold.
         grows: give the network more outputs when a task brings classes beyond those it has (scenario "class"); otherwise
             such labels are an error.
+        ranks: the processes that learn together, each with a learner like this one and the same tasks: `Ranks.here()`. A step's examples are
+            shared out among them.
+
+    Raises:
+        MethodError: the method does not fit the scenario, or does not work on several ranks.
     """
 
     def __init__(
@@ -147,9 +153,11 @@ class Learner:
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
         cache: int = 512 * 2**20,
         grows: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.method = method if method is not None else Method()
         self.method.check(scenario)
+        ranks.check(self.method)
         self.training = training if training is not None else Training()
         if grows and scenario != "class":
             raise MethodError(
@@ -159,10 +167,12 @@ class Learner:
         self.scenario: Scenario = scenario
         self.grows = grows
         self.seed = seed
+        self.ranks = ranks
         self.device, self.dtype = torch.device(device), dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
             self.net = self.method.network(net).to(device=self.device, dtype=dtype)
+        ranks.agree_(list(self.net.state_dict().values()))
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
@@ -283,6 +293,7 @@ class Learner:
                     break
                 yield loss
             self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
+            self.ranks.mean_([total])
             if not bool(total.isfinite()):
                 raise TrainingError(
                     f"the loss is {float(loss)} in epoch {self.at.epoch} of task {self.learnt + 1}: lower the learning "
@@ -311,7 +322,8 @@ class Learner:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
         assert self.at is not None
         net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
-        around = Around(method, net, self.theta, optimizer, self.costs)
+        around = Around(method, net, self.theta, optimizer, self.costs, self.ranks)
+        together = self.ranks.world > 1
         mixes, observes = "examples" in slots, "observe" in slots
         claims, adds = "criterion" in slots, "loss" in slots
         clip, params = self.training.clip, self.theta.tensors
@@ -329,20 +341,27 @@ class Learner:
             before = self.costs.passes
             if mixes:
                 batch = method.examples(self.state, net, batch, self._draws)
+            if together:
+                mixed, batch = batch, batch.shared(len(by), self.ranks)
             output = net(batch.x)
             loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
             if adds:
                 loss = loss + method.loss(self.state, net, batch, output)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if together and batch is not mixed:
+                self.ranks.mean_([p.grad for p in params if p.grad is not None])
             around.before(self.state)
             if clip is not None:
                 nn.utils.clip_grad_norm_(params, clip)
             optimizer.step()
             self.state = around.after(self.state)
             if observes:
+                answered = output.detach()[: len(own.y)]
+                if together and batch is not mixed:
+                    [answered] = self.ranks.gather(answered[: len(own.y) // self.ranks.world])
                 with torch.no_grad():
-                    self.state = method.observe(self.state, own, output.detach()[: len(own.y)], self._draws)
+                    self.state = method.observe(self.state, own, answered, self._draws)
             self.costs.forward += len(batch.y)
             self.costs.backward += len(batch.y)
             done += 1
@@ -410,7 +429,19 @@ class Learner:
         seen = self.seen if self.scenario != "domain" else ()
         steps, epoch = self._steps(examples, examples), -(-len(examples) // self.training.batch_size)
         return Edge(
-            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen, steps, epoch
+            self.net,
+            self.theta,
+            examples,
+            mask,
+            self.learnt,
+            task,
+            draws,
+            self.reset,
+            self.costs,
+            seen,
+            steps,
+            epoch,
+            self.ranks,
         )
 
     def reset(self) -> None:

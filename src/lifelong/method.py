@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .errors import MethodError
 from .growth import Growth, IndexMap
+from .ranks import ALONE, Ranks
 from .stream import Examples, Scenario, Task
 from .vector import Vector
 
@@ -56,6 +57,32 @@ class Batch(NamedTuple):
         if self.weight is not None:
             return self._replace(weight=self.weight * (total / self.weight.sum()))
         return self._replace(weight=torch.full((n,), total / n, device=self.y.device))
+
+    def shared(self, own: int, ranks: Ranks) -> Batch:
+        """The part of this batch that this rank learns from, so that the mean over ranks of a loss (or a gradient) is that of the whole
+        batch: of the first `own` examples a block, of the others every N-th. As many are held to as many earlier answers on
+        every rank; where the batch cannot be cut so, the part is the whole."""
+        n, N = len(self.y), ranks.world
+        if N == 1 or own % N or n % N:
+            return self
+        rest = torch.arange(own, n, device=self.y.device)
+        known = None if self.target is None else ~self.target.isnan()
+        if known is not None:  # those that are held to something first
+            rest = rest[known[own:].any(1).argsort(descending=True, stable=True)]
+        rows = torch.cat([torch.arange(own, device=rest.device).view(N, own // N), rest.view((n - own) // N, N).T], 1)
+        if known is not None:
+            held = torch.stack([known.sum(1), known.any(1)])[:, rows].sum(2)  # [2, N]
+            if not bool((held == held[:, :1]).all()):
+                return self
+        mine = rows[ranks.rank]
+        mask, weight, target = self.mask, self.weight, self.target
+        return Batch(
+            self.x[mine],
+            self.y[mine],
+            mask[mine] if mask is not None and mask.dim() == 2 else mask,
+            None if weight is None else weight[mine] * N,
+            None if target is None else target[mine],
+        )
 
     def plus(self, other: Batch) -> Batch:
         """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
@@ -128,6 +155,7 @@ class Edge:
     seen: tuple[int, ...] = ()  # classes, the present task's included; empty where all tasks share theirs
     steps: int | None = None  # that the task takes, a round; None: nobody knows
     epoch: int | None = None  # steps of one pass over its examples
+    ranks: Ranks = ALONE  # who learns this network together
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
@@ -147,10 +175,12 @@ def not_negative(name: str, **constants: float) -> None:
 
 
 class GradOf(Protocol):
-    """The gradient of the mean loss on other examples, at the present weights."""
+    """The gradient of the mean loss on other examples, at the present weights. Of several ranks all give the same examples, and each takes
+    its part of them."""
 
     net: nn.Module
     costs: Costs
+    ranks: Ranks
 
     def __call__(self, batch: Batch) -> Vector: ...
 
@@ -192,6 +222,8 @@ class Method:
     asks: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
+    # True: on several ranks it gives what it gives on one with the same global batch (docs/many-processes.md); tested for all that say so.
+    ranks: ClassVar[bool] = False
     # Fields of the state that are lists with an entry a task, of which `predict` reads one at a time: an export keeps each entry in
     # a file of its own, and loads it when it is asked for.
     apart: ClassVar[tuple[str, ...]] = ()
@@ -372,6 +404,10 @@ class Chain(Method):
     @property
     def restarts(self) -> bool:  # type: ignore[override]
         return any(m.restarts for m in self.members)
+
+    @property
+    def ranks(self) -> bool:  # type: ignore[override]
+        return all(m.ranks for m in self.members)
 
     @property
     def oracle(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from .errors import MethodError, nearest
 
-__all__ = ["METHODS", "NETS", "STREAMS", "Entry", "find"]
+__all__ = ["METHODS", "NETS", "OWN_LOOP", "RANKS", "STREAMS", "Entry", "find"]
 
 
 @final
@@ -163,6 +163,12 @@ METHODS: dict[str, Entry] = {
         "Aljundi, Chakravarty & Tuytelaars 2017, arXiv 1611.06194",
     ),
 }
+
+# What methods say of themselves, once more, so that a list of them needs no import (tests hold the two together).
+OWN_LOOP = frozenset(  # they work inside somebody's own training loop
+    ("finetune", "l2", "ewc", "si", "mas", "rwalk", "replay", "der", "derpp", "gem", "lwf", "generative_replay", "agem")
+)
+RANKS = frozenset(METHODS)  # several processes give what one gives
 
 STREAMS: dict[str, Entry] = {
     "two_corpora": Entry(

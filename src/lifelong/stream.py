@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .errors import DataError
 from .random import generator
+from .ranks import Ranks
 
 __all__ = ["Cache", "Chunk", "Examples", "Joined", "Lazy", "Scenario", "Stream", "Task", "Tensors", "Transform"]
 
@@ -69,6 +70,10 @@ class Examples(ABC):
     def all(self, rows: int = 512) -> Iterator[Chunk]:
         """Every example once, in order, up to `rows` at a time."""
         return self.chunks(torch.arange(len(self)), rows)
+
+    def part(self, ranks: Ranks) -> Examples:
+        """Those that this rank looks at where each looks at some; together they are all."""
+        return self if ranks.world == 1 else self.subset(torch.arange(ranks.rank, len(self), ranks.world))
 
 
 @final

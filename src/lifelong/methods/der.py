@@ -78,6 +78,7 @@ class DER(_Dark):
     """
 
     name: ClassVar[str] = "der"
+    ranks: ClassVar[bool] = True
 
 
 @final
@@ -94,6 +95,7 @@ class DERpp(_Dark):
     beta: float = 0.5
 
     name: ClassVar[str] = "derpp"
+    ranks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

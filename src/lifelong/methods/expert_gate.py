@@ -71,6 +71,7 @@ class ExpertGate(Method):
     gate_batch: int = 32
 
     name: ClassVar[str] = "expert_gate"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has a network of its own; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True

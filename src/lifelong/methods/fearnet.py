@@ -84,6 +84,7 @@ class FearNet(Method):
     gate_steps: int = 300
 
     name: ClassVar[str] = "fearnet"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = (

@@ -70,6 +70,7 @@ class GenerativeReplay(Method):
     new: float | None = None
 
     name: ClassVar[str] = "generative_replay"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"batch": 0}
     asks: ClassVar[bool] = True
 

@@ -65,6 +65,7 @@ class ICaRL(Method):
     distil: bool = True
 
     name: ClassVar[str] = "icarl"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "its loss is one of sigmoids, at any number of exemplars"

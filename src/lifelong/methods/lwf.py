@@ -57,6 +57,7 @@ class LwF(Method):
     warmup: int = 0
 
     name: ClassVar[str] = "lwf"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
     asks: ClassVar[bool] = True
 

@@ -37,6 +37,7 @@ class NearestMean(Stepless):
     """Answers with the class whose mean input is nearest."""
 
     name: ClassVar[str] = "nearest_mean"
+    ranks: ClassVar[bool] = True
 
     def init(self, theta: Vector, spec: Spec) -> Means:
         return Means(None, theta.tensors[0].new_zeros(spec.outputs))
@@ -75,6 +76,7 @@ class NearestNeighbour(Stepless):
     """Answers with the class of the nearest input; keeps them all."""
 
     name: ClassVar[str] = "nearest_neighbour"
+    ranks: ClassVar[bool] = True
 
     def init(self, theta: Vector, spec: Spec) -> Inputs:
         return Inputs(None, torch.zeros(0, dtype=torch.int64, device=theta.tensors[0].device), spec.outputs)

@@ -32,6 +32,7 @@ class Replay(Rehearsal):
     weighting: Literal["examples", "tasks"] = "examples"
 
     name: ClassVar[str] = "replay"
+    ranks: ClassVar[bool] = True
 
     def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
