@@ -146,7 +146,7 @@ def compare(directories: Sequence[Path | str], out: Path | str | None = None, *,
     results = merge(each)
     notes = _unlike({r.name: configuration(d) for r, d in zip(each, directories)})
     if budget is not None:
-        results, dear = _within(results, budget)
+        results, dear = _affordable(results, budget)
         notes += dear
     if out is not None:
         _write_compare(results, Path(out), notes)
@@ -179,7 +179,7 @@ def _value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else "default" if value is None else str(value)
 
 
-def _within(results: Results, budget: Budget) -> tuple[Results, list[tuple[str, str]]]:
+def _affordable(results: Results, budget: Budget) -> tuple[Results, list[tuple[str, str]]]:
     """The methods that keep within a budget, and what is said of the others."""
     dear = {}
     for method in results.methods:
