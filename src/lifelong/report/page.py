@@ -184,9 +184,9 @@ def _affordable(results: Results, budget: Budget) -> tuple[Results, list[tuple[s
     dear = {}
     for method in results.methods:
         for what, most in (("compute", budget.compute), ("memory", budget.memory)):
-            spent = results.spent(method, what)
-            if most is not None and not float(np.nanmax(spent)) <= most:
-                dear[method] = f"{what} {float(np.nanmax(spent)):,.0f}, more than {most:,}"
+            spent = max((v for v in results.spent(method, what).flat if not math.isnan(v)), default=math.inf)
+            if most is not None and spent > most:
+                dear[method] = f"{what} {spent:,.0f}, more than {most:,}"
     left = [m for m in results.methods if m not in dear]
     notes = [(f"{method} is left out, over the budget", said) for method, said in dear.items()]
     if not left:
@@ -316,7 +316,7 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             return picture(figures.efficiency(results), alt, caption)
         if kind in ("compute", "memory"):
             metric = "memory_bytes"
-            ends = {m: float(np.nanmean(results.spent(m, kind)[:, -1])) for m in results.methods}
+            ends = {m: float(results.spent(m, kind)[:, -1].mean()) for m in results.methods}
             sums = "; ".join(f"{m} {table.amount(v, metric if kind == 'memory' else '')}" for m, v in ends.items())
             caption = (
                 "Mean accuracy over the tasks seen against "
@@ -359,7 +359,6 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
 
 def _within(path: Path, results: Results) -> Section:
     """The section of what was measured within tasks."""
-    import numpy as np
 
     from . import figures
 
