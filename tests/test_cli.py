@@ -162,6 +162,20 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in {e["name"] for e in json.loads(capsys.readouterr().out)}
 
 
+def test_the_scenarios_that_are_listed_are_the_methods_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json"]) == 0
+    listed = {e["name"]: e["scenarios"] for e in json.loads(capsys.readouterr().out)}
+    for name, entry in METHODS.items():
+        own = []
+        for scenario in ("task", "domain", "class"):
+            with contextlib.suppress(MethodError):
+                entry.load()().check(scenario)
+                own.append(scenario)
+        assert listed[name] == own, name
+    assert main(["methods"]) == 0
+    assert "(task, class)" in capsys.readouterr().out
+
+
 # test_babi holds that they say so
 NOT_ON_STORIES = {"fearnet", "generative_replay", "grow", "hat", "progressive"}
 

@@ -26,6 +26,12 @@ def costs(folder: Path) -> dict[str, float]:
     return {r["after"]: float(r["value"]) for r in rows}
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transfers that a run measures are kept in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.mark.parametrize("rule", ["random", "hard-first", "easy-first", "learned"])
 def test_a_run_in_an_order_that_a_rule_found(rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
@@ -131,8 +137,52 @@ def test_affinity_and_taxonomy(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["taxonomy", str(out / "affinities.json"), "--budget", "2", "--sources", "1", "--goal", "fwt"]) == 0
 
 
+def test_transfers_that_are_there_are_not_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that was stopped goes on, one of the same is read, one of something else is made; what it took counts each time."""
+    from lifelong import affinity
+
+    real, calls = affinity._target, 0
+
+    def stopping(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(affinity, "_target", stopping)
+    asked = ["run", *STREAM, "--order", "learned", "--out"]
+    assert main([*asked, str(tmp_path / "a")]) == 130
+    assert not (tmp_path / "a").exists()
+    assert main([*asked, str(tmp_path / "a")]) == 0
+    assert "target: 1 of 3 were there already" in capsys.readouterr().err
+    assert main([*asked, str(tmp_path / "b"), "--method", "l2"]) == 0
+    assert "target: 3 of 3 were there already" in capsys.readouterr().err
+    assert costs(tmp_path / "a")["0"] == costs(tmp_path / "b")["0"] > 0
+    assert main([*asked, str(tmp_path / "c"), "--lr", "0.01"]) == 0
+    assert "there already" not in capsys.readouterr().err
+
+
+def test_a_study_is_not_written_into_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["run", *STREAM, "--out", str(out)]) == 0
+    before = sorted(p.name for p in out.iterdir())
+    for command in ("order", "affinity"):
+        assert main([command, *STREAM, "--out", str(out)]) == 1
+        assert "holds a run" in capsys.readouterr().err
+    assert sorted(p.name for p in out.iterdir()) == before
+
+
 def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, wanted in (("order", "--orders"), ("affinity", "--few"), ("run", "--order"), ("taxonomy", "--budget")):
+    for command, wanted in (
+        ("order", "--orders"),
+        ("affinity", "--few"),
+        ("run", "--order"),
+        ("taxonomy", "--budget"),
+        ("sweep", "--try"),
+    ):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert wanted in capsys.readouterr().out

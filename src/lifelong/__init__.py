@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .errors import DataError, LifelongError, MethodError, RunError, TrainingError
     from .fitting import fit
     from .guard import Guard, protect
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .tune import choose, choose_each
 
 _HOME = {
+    "budget": ("Budget",),
     "errors": ("DataError", "LifelongError", "MethodError", "RunError", "TrainingError"),
     "fitting": ("fit",),
     "learner": ("Learner", "Training"),
@@ -151,6 +153,7 @@ __all__ = [
     "SI",
     "SLDA",
     "Augment",
+    "Budget",
     "DERpp",
     "DataError",
     "ExpertGate",

@@ -13,10 +13,12 @@ may be compared with others on them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, final
@@ -27,18 +29,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .checkpoint import locked, write_atomically
+from .checkpoint import write_atomically
+from .claim import claimed
 from .digest import digest, named
 from .errors import DataError, MethodError, RunError
 from .fitting import Build, learner_for
+from .jobs import no_run
 from .learner import Learner, Training
 from .method import Costs, Method
 from .parts.features import features
-from .pool import each
+from .pool import Engine, each
 from .stream import Examples, Stream, Task
 from .taxonomy import SELF, Affinities, Transfer, ahp, win_rates
 
-__all__ = ["Probe", "Transfers", "examples_of", "measure", "planned"]
+__all__ = ["Probe", "Transfers", "examples_of", "measure", "name_of", "planned"]
 
 Tell = Callable[[str], None]
 SCRATCH = "pixels"  # no source: trained from scratch (the name that the published files have for it)
@@ -123,8 +127,9 @@ def measure(
     *,
     seed: int = 0,
     folder: Path | None = None,
-    jobs: int = 1,
+    jobs: int | Engine = 1,
     tell: Tell = lambda line: None,
+    wait: float = 0.0,
 ) -> Transfers:
     """Measures the transfers between all tasks of a stream.
 
@@ -133,8 +138,9 @@ def measure(
         probe: what is measured, and with how much.
         seed: of the initial weights, which all networks share, of the few examples and of those held out.
         folder: where each network and each target's losses are kept, so that a later call goes on from there.
-        jobs: how many processes of one thread.
+        jobs: how many processes of one thread, or an engine (see `lifelong.pool`).
         tell: is called with a line for each thing done.
+        wait: seconds to wait for another process that measures into the same folder.
 
     Raises:
         DataError: two tasks of one name, or a name with ``__`` in it or that of ``self``.
@@ -151,7 +157,7 @@ def measure(
         )
     if folder is None:
         return _measure(stream, net, training, probe, seed, None, jobs, tell)
-    with locked(folder):
+    with claimed(folder, wait):
         _same_as_before(folder, stream, net, training, probe, seed)
         return _measure(stream, net, training, probe, seed, folder, jobs, tell)
 
@@ -163,7 +169,7 @@ def _measure(
     probe: Probe,
     seed: int,
     folder: Path | None,
-    jobs: int,
+    jobs: int | Engine,
     tell: Tell,
 ) -> Transfers:
     held = stream.hold_out(probe.fraction, seed)
@@ -362,11 +368,15 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, float]] | None:
         return None
 
 
-def _same_as_before(
-    folder: Path, stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int
-) -> None:
-    """A folder belongs to one measurement: what it was made of stands in ``measured.json``."""
-    about = {
+def name_of(stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int) -> str:
+    """A name for what `measure` makes of these with these versions: of another stream, network or training it is another."""
+    about = {**_about(stream, net, training, probe, seed), "pairs": probe.pairs}
+    about |= {name: version(name) for name in ("lifelong", "torch", "numpy")}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _about(stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int) -> dict[str, Any]:
+    return {
         "stream": stream.name,
         "tasks": [t.name for t in stream],
         "net": named(net),
@@ -376,6 +386,13 @@ def _same_as_before(
         "probe": asdict(replace(probe, pairs=0)),
         "seed": seed,
     }
+
+
+def _same_as_before(
+    folder: Path, stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int
+) -> None:
+    """A folder belongs to one measurement: what it was made of stands in ``measured.json``."""
+    about = _about(stream, net, training, probe, seed)
     path = folder / "measured.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -389,4 +406,6 @@ def _same_as_before(
                 kept.unlink()
     elif any(folder.glob("*.safetensors")):
         raise RunError(f"{folder} holds transfers, but no measured.json that says of what: choose another folder")
+    else:
+        no_run(folder)
     write_atomically(path, json.dumps({**about, "pairs": probe.pairs}, indent=1))

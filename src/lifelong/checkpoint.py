@@ -20,6 +20,8 @@ from .errors import RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .claim import Claim
+
 __all__ = ["Store", "locked", "write_atomically", "writing"]
 
 
@@ -83,10 +85,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @final
 class Store:
-    """The checkpoints of one job in a folder of its own; the newest two are kept."""
+    """The checkpoints of one job in a folder of its own; the newest two are kept. With a claim none is written after another
+    process has taken the folder over."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, claim: Claim | None = None) -> None:
+        self.folder, self.claim = folder, claim
         self.damaged: list[str] = []  # found by `newest`
 
     def save(self, saved: dict[str, Any]) -> None:
@@ -96,7 +99,7 @@ class Store:
             RunError: the disk is full or cannot be written to; the checkpoint before is still whole.
         """
         number = max((int(p.name) for p in self._folders()), default=0) + 1
-        beside = self.folder / f".{number:06d}"
+        beside = self.folder / (f".{number:06d}" if self.claim is None else f".{number:06d}.{self.claim.token}")
         try:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
@@ -105,6 +108,8 @@ class Store:
                 "state.json": _write(beside / "state.json", [json.dumps(saved["meta"]).encode()]),
             }
             _write(beside / "sealed.json", [json.dumps(sums).encode()])
+            if self.claim is not None:
+                self.claim.check()
             os.rename(beside, self.folder / f"{number:06d}")
             handle = os.open(self.folder, os.O_RDONLY)
             os.fsync(handle)
@@ -115,7 +120,10 @@ class Store:
                 f"cannot write the checkpoint {self.folder / str(number)}: {error.strerror or error}; the one before is whole: "
                 "free some space and resume"
             ) from error
-        for old in self._folders()[:-2]:
+        for old in (
+            *self._folders()[:-2],
+            *self.folder.glob(".[0-9]*"),
+        ):  # and what a process that died left half written
             shutil.rmtree(old, ignore_errors=True)
 
     def newest(self) -> dict[str, Any] | None:

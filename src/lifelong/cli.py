@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,7 +68,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _main(args: list[str]) -> int:
-    if args[:1] and args[0] in ("run", "order", "affinity"):
+    if args[:1] and args[0] in _OWN:
         return _run(args[1:], args[0])
     parser = _Parser(
         prog="lifelong",
@@ -86,6 +87,7 @@ def _main(args: list[str]) -> int:
     commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
     commands.add_parser("order", help="how much the order of a stream's tasks matters (order --help tells the options)")
     commands.add_parser("affinity", help="which task of a stream helps which (affinity --help tells the options)")
+    commands.add_parser("sweep", help="search for the constants of methods (sweep --help tells the options)")
     solved = command(
         "taxonomy", "which tasks to learn from, and in which order: the best transfers within a budget, exactly"
     )
@@ -110,7 +112,7 @@ def _main(args: list[str]) -> int:
     solved.add_argument("--out", type=Path, help="directory for the graph and order.json (default: DIR)")
     resumed = command("resume", "go on exactly where a run was stopped")
     resumed.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
-    resumed.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    _add_engine(resumed)
     compared = command(
         "compare", "methods of several runs side by side: table, paired differences on the same seeds, pictures"
     )
@@ -118,6 +120,7 @@ def _main(args: list[str]) -> int:
     compared.add_argument(
         "--out", type=Path, help="a page FILE.html, or a directory for page, table and pictures (default: print only)"
     )
+    _add_budgets(compared, "runs that cost more are left out, and named")
     reported = command("report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     watched = command("watch", "a page that shows the runs below a directory as they are, on this machine alone")
@@ -182,11 +185,14 @@ def _main(args: list[str]) -> int:
     if said.command in ("gate", "export", "predict"):
         return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)
     if said.command == "resume":
-        return _resume(said.dir, said.jobs)
+        return _resume(said.dir, _engine(vars(said)))
     from . import report
 
     if said.command == "compare":
-        print(report.compare(said.dirs, said.out))
+        from .budget import Budget, amount
+
+        budget = Budget(amount(said.budget_compute, "--budget-compute"), amount(said.budget_memory, "--budget-memory"))
+        print(report.compare(said.dirs, said.out, budget=budget))
     else:
         print(report.write(said.dir))
     return 0
@@ -344,7 +350,7 @@ def _list(table: Mapping[str, Entry], as_json: bool) -> int:
     if as_json:
         said = [
             {"name": n, "summary": e.summary, "source": e.source}
-            | ({"own_loop": n in OWN_LOOP, "ranks": n in RANKS} if marks else {})
+            | ({"scenarios": list(e.scenarios), "own_loop": n in OWN_LOOP, "ranks": n in RANKS} if marks else {})
             for n, e in table.items()
         ]
         print(json.dumps(said, indent=1))
@@ -352,10 +358,53 @@ def _list(table: Mapping[str, Entry], as_json: bool) -> int:
     width = max(map(len, table))
     for name, entry in table.items():
         where = f"{'loop' if name in OWN_LOOP else '':4}  {'ranks' if name in RANKS else '':5}  " if marks else ""
-        print(f"{name:{width}}  {where}{entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+        fits = f"  ({', '.join(entry.scenarios)})" if marks else ""
+        print(f"{name:{width}}  {where}{entry.summary}" + (f" [{entry.source}]" if entry.source else "") + fits)
     if marks:
-        print("\nloop: works in your own training loop (protect); ranks: several processes give what one gives")
+        print(
+            "\nloop: works in your own training loop (protect); ranks: several processes give what one gives; (...): its scenarios"
+        )
     return 0
+
+
+def _add_engine(parser: Any) -> None:
+    parser.add_argument(
+        "--jobs", type=int, help="processes, each with one thread (default: 1; ray: as many as there are)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who does the jobs: local processes, or a Ray cluster",
+    )
+    parser.add_argument("--address", help="of the Ray cluster, HOST:PORT (default: the one that runs on this machine)")
+
+
+def _add_budgets(parser: Any, what: str) -> None:
+    parser.add_argument(
+        "--budget-compute", metavar="PASSES", help=f"examples forward and back in training (50000, 2M): {what}"
+    )
+    parser.add_argument("--budget-memory", metavar="BYTES", help=f"kept because of past tasks (64kB, 2M): {what}")
+
+
+def _engine(said: Mapping[str, Any], threads: int = 1) -> Any:
+    """The engine that flags name.
+
+    Raises:
+        MethodError: an address without ray, fewer than one process.
+    """
+    from .pool import Local
+
+    jobs = said["jobs"]
+    if jobs is not None and jobs < 1:
+        raise MethodError(f"jobs {jobs}: expected at least 1 process")
+    if said["engine"] == "ray":
+        from .cluster import Ray
+
+        return Ray(said["address"] or "auto", jobs, threads)
+    if said["address"]:
+        raise MethodError(f"address {said['address']}: local processes have none; say --engine ray")
+    return Local(jobs or 1)
 
 
 # --- run ---------------------------------------------------------------------------------------------------------------
@@ -372,26 +421,31 @@ def _run(args: list[str], command: str) -> int:
             filed[key] = getattr(names, key)
     parser = _run_parser(filed, command)
     given = vars(parser.parse_args(args))
-    own = {k: given.pop(k) for k in ("out", "jobs", "config", "print_config", *_OWN[command]) if k in given}
+    ours = ("out", "jobs", "engine", "address", "config", "print_config", *_OWN[command])
+    own = {k: given.pop(k) for k in ours if k in given}
     if command == "affinity":
         filed.pop("method", None)
     config = Config.from_keys({**filed, **{k: v for k, v in given.items() if v is not None}})
     if own["print_config"]:
         print(config.to_yaml(), end="")
         return 0
-    if own["jobs"] < 1:
-        raise MethodError(f"jobs {own['jobs']}: expected at least 1 process")
-    config = _with_threads(config, own["jobs"])
+    config = replace(config, threads=config.threads or 1) if command == "sweep" else _with_threads(config, _engine(own))
+    engine = _engine(own, config.threads or 1)
     out = own["out"] or _fresh(config.stream if command == "run" else f"{command}_{config.stream}")
     if command == "run":
-        return _execute(config, out, own["jobs"], again=False)
-    return _study(command, config, out, own)
+        return _execute(config, out, engine, again=False)
+    return _study(command, config, out, own, engine)
 
 
-_OWN = {"run": (), "order": ("orders",), "affinity": ("few", "pairs", "how", "fraction", "decay")}
+_OWN: dict[str, tuple[str, ...]] = {
+    "run": (),
+    "order": ("orders",),
+    "affinity": ("few", "pairs", "how", "fraction", "decay"),
+    "sweep": ("try", "protocol", "tasks", "fraction", "on", "trials", "trial_seeds", "together"),
+}
 
 
-def _study(command: str, config: Any, out: Path, own: Mapping[str, Any]) -> int:
+def _study(command: str, config: Any, out: Path, own: Mapping[str, Any], engine: Any) -> int:
     import torch
 
     from . import studies
@@ -401,15 +455,56 @@ def _study(command: str, config: Any, out: Path, own: Mapping[str, Any]) -> int:
     torch.set_num_threads(config.threads)
     try:
         if command == "order":
-            studies.order(config, own["orders"], out, own["jobs"])
+            studies.order(config, own["orders"], out, engine)
+        elif command == "sweep":
+            print(_sweep(config, out, own, engine))
         else:
             hints = {o.name: o.hint for o in options(Probe)}
             said = {k: convert(hints[k], own[k], k) for k in _OWN[command] if own[k] is not None}
-            studies.affinity(config, Probe(**said), out, own["jobs"])
+            studies.affinity(config, Probe(**said), out, engine)
     except KeyboardInterrupt:
         print(f"\nstopped; what was measured is kept. Say the same again with --out {out} to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _sweep(config: Any, out: Path, own: Mapping[str, Any], engine: Any) -> str:
+    from .config import Config, seeds_of
+    from .options import convert, options
+    from .sweep import Protocol, sweep
+
+    hints = {o.name: o.hint for o in options(Protocol)}
+    said = {k: convert(hints[k], own[k], k) for k in hints if own[k] is not None}
+    other = None
+    if own["on"]:
+        pairs = [(key.strip(), value) for key, _, value in (word.partition("=") for word in own["on"])]
+        wrong = [k for k, v in pairs if not v or not (k in ("stream", "scenario", "order") or k.startswith("stream."))]
+        if wrong or "stream" not in dict(pairs):
+            raise MethodError(
+                f"on {' '.join(own['on'])}: expected stream=NAME, and stream.OPTION=VALUE and scenario=... as needed"
+            )
+        # what trains is that of the stream which is tuned for
+        there = Config.from_keys(
+            {"scenario": config.scenario, **dict(pairs), "net": config.net}
+            if config.scenario
+            else {**dict(pairs), "net": config.net}
+        )
+        other = replace(
+            config, stream=there.stream, stream_options=there.stream_options, scenario=there.scenario, order=there.order
+        )
+    protocol = Protocol(**said)
+    return sweep(
+        config,
+        other,
+        own["try"] or [],
+        protocol,
+        out,
+        trials=own["trials"],
+        seeds=seeds_of(own["trial_seeds"] or (config.seeds if protocol.peeks else [1000])),
+        together=own["together"],
+        engine=engine,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
 
 
 def _budgets(said: str) -> list[float]:
@@ -431,6 +526,8 @@ _WHAT = {
     "tasks want to come early or late. Said again with the same --out it goes on where it was.",
     "affinity": "Measures which task of a stream helps which, on held-out training examples: a network learns each task, and its "
     "features are read out for every other from few examples. Said again with the same --out it goes on where it was.",
+    "sweep": "Searches for the constants of methods on data that may be used for it, runs the best of each method on the test sets, and "
+    "prints its command. Said again with the same --out it goes on where it was.",
 }
 
 
@@ -467,17 +564,26 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
         )
     elif command == "order":
         what.add_argument("--orders", type=int, default=20, help="how many, all if there are not more (default: 20)")
+    elif command == "sweep":
+        _add_sweep(what)
     else:
         for o in options(Probe):
             what.add_argument(f"--{o.name}", metavar=o.metavar, help=_help(o.help, o.default))
     how = parser.add_argument_group("how and where")
     how.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_STREAM)")
-    how.add_argument("--jobs", type=int, default=1, help="processes, each with one thread (default: 1)")
+    _add_engine(how)
+    if command != "affinity":
+        _add_budgets(how, "of each method and seed; training is cut, memory beyond it refused")
     how.add_argument("--threads", help="threads of a process (default: torch's; 1 with several jobs)")
     how.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     how.add_argument("--precision", help="float32|float64|bfloat16 (default: float32)")
     how.add_argument("--every", help="seconds between checkpoints within a task (default: 30)")
     if command == "run":
+        how.add_argument(
+            "--tuned",
+            metavar="PROTOCOL",
+            help="how constants were chosen: first, held-out, two-phase, or oracle, whose results are labelled as peeking",
+        )
         how.add_argument(
             "--evaluate_every",
             metavar="N",
@@ -508,6 +614,33 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     return parser
 
 
+def _add_sweep(group: Any) -> None:
+    from .options import options
+    from .sweep import Protocol
+
+    group.add_argument(
+        "--try",
+        action="append",
+        metavar="NAME=RANGE",
+        help="a constant and what is tried of it, once for each: ewc.strength=1e-2:1e4:log, replay.slots=10:500, lr=0.01,0.03,0.1",
+    )
+    for o in options(Protocol):
+        group.add_argument(f"--{o.name}", metavar=o.metavar, help=_help(o.help, o.default))
+    group.add_argument(
+        "--on",
+        action="append",
+        metavar="KEY=VALUE",
+        help="the other stream of the protocol two-phase: --on stream=NAME, --on stream.OPTION=VALUE",
+    )
+    group.add_argument("--trials", type=int, default=20, help="how many for each method (default: 20)")
+    group.add_argument(
+        "--trial_seeds", help="seeds of a trial (default: 1000, none of the run's; of an oracle: the run's)"
+    )
+    group.add_argument(
+        "--together", type=int, default=4, help="trials that are asked before any of them is told (default: 4)"
+    )
+
+
 def _help(text: str, default: Any) -> str:
     if default is inspect.Parameter.empty:
         return f"{text.rstrip('.')} (must be given)".replace("%", "%%")
@@ -521,15 +654,13 @@ def _help(text: str, default: Any) -> str:
     return f"{text.rstrip('.')} (default: {shown})".replace("%", "%%")
 
 
-def _with_threads(config: Any, jobs: int) -> Any:
-    from dataclasses import replace
-
+def _with_threads(config: Any, engine: Any) -> Any:
     import torch
 
-    return replace(config, threads=config.threads or (1 if jobs > 1 else torch.get_num_threads()))
+    return replace(config, threads=config.threads or (torch.get_num_threads() if engine.here else 1))
 
 
-def _resume(folder: Path, jobs: int) -> int:
+def _resume(folder: Path, engine: Any) -> int:
     from .jobs import recorded, resume
     from .run import Job
 
@@ -539,10 +670,10 @@ def _resume(folder: Path, jobs: int) -> int:
     if complete and (folder / "results.csv").exists() and (folder / "report.html").exists():
         print(f"{folder} is finished: there is nothing to go on with", file=sys.stderr)
         return 0
-    return _execute(config, folder, jobs, again=True)
+    return _execute(config, folder, engine, again=True)
 
 
-def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
+def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
     from . import report
     from .fitting import graceful
     from .jobs import execute, refuse
@@ -554,7 +685,7 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     if isinstance(config.order, str):
         from .curriculum import settle
 
-        config, more["order.json"] = settle(config, jobs, lambda line: print(line, file=sys.stderr, flush=True))
+        config, more["order.json"] = settle(config, engine, lambda line: print(line, file=sys.stderr, flush=True))
     stream = config.build_stream(config.seeds[0])
     training = config.build_training()
     say = [
@@ -563,7 +694,7 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
         f"net      {config.build_net()}",
         f"training {training}",
         f"method   {', '.join(str(config.build_method(m)) for m in config.methods)}",
-        f"seeds    {', '.join(map(str, config.seeds))}; {jobs} process(es) of {config.threads} thread(s)",
+        f"seeds    {', '.join(map(str, config.seeds))}; {engine}, {config.threads} thread(s) a process",
         f"out      {folder}",
     ]
     print("\n".join(say), file=sys.stderr)
@@ -575,7 +706,7 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
             print(f"note     {advice}", file=sys.stderr)
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
-            _, failed = execute(config, folder, jobs, progress, again=again, **more)
+            _, failed = execute(config, folder, engine, progress, again=again, **more)
         for message in failed:
             print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
         with graceful():  # a second or two: it is finished

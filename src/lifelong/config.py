@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import yaml
 
+from .budget import Budget, amount
 from .errors import MethodError, nearest
 from .options import convert, options
 from .registry import METHODS, NETS, STREAMS, find
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 __all__ = ["Config", "defaults_of", "known_keys", "net_of", "plain"]
+
+BUDGETS = ("budget_compute", "budget_memory")
+_OF_A_RUN = ("scenario", "device", "threads", "precision", "every", "evaluate_every", "order", *BUDGETS, "tuned")
 
 
 @final
@@ -42,6 +46,9 @@ class Config:
     every: float = 30.0
     evaluate_every: int | None = None
     order: tuple[int, ...] | str | None = None
+    budget_compute: int | None = None
+    budget_memory: int | None = None
+    tuned: str | None = None
     stream_options: Mapping[str, Any] = field(default_factory=dict)
     method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     net_options: Mapping[str, Any] = field(default_factory=dict)
@@ -72,6 +79,8 @@ class Config:
                 full = f"{_parts(methods)[0]}.{key.removeprefix('method.')}"
             if full not in known:
                 raise MethodError(f"no option called {key!r}{nearest(full, known)}")
+            if full in BUDGETS:
+                value = amount(value, key)
             values[full] = convert(known[full], value, key)
 
         def group(prefix: str) -> dict[str, Any]:
@@ -82,11 +91,7 @@ class Config:
             methods=methods,
             net=net,
             seeds=seeds_of(said.get("seeds", 1)),
-            **{
-                k: values[k]
-                for k in ("scenario", "device", "threads", "precision", "every", "evaluate_every", "order")
-                if k in values
-            },
+            **{k: values[k] for k in _OF_A_RUN if k in values},
             stream_options=group("stream"),
             method_options={part: group(part) for part in dict.fromkeys(_parts(methods))},
             net_options=group("net"),
@@ -123,8 +128,9 @@ class Config:
             tree["evaluate_every"] = self.evaluate_every
         if self.threads is not None:
             tree["threads"] = self.threads
-        if self.order is not None:
-            tree["order"] = self.order
+        for key in ("order", *BUDGETS, "tuned"):
+            if getattr(self, key) is not None:
+                tree[key] = getattr(self, key)
         return yaml.safe_dump(plain(tree), sort_keys=False, allow_unicode=True)
 
     @staticmethod
@@ -165,6 +171,10 @@ class Config:
         from .learner import Training
 
         return Training(**self.training)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.budget_compute, self.budget_memory)
 
 
 def net_of(said: Mapping[str, Any]) -> str:
@@ -228,6 +238,9 @@ def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any
         "every": float,
         "evaluate_every": int | None,
         "order": tuple[int, ...] | str | None,
+        "budget_compute": int | None,
+        "budget_memory": int | None,
+        "tuned": Literal["first", "held-out", "two-phase", "oracle"] | None,
     }
     known |= {o.name: o.hint for o in options(Training)}
     groups = {"stream": find("stream", STREAMS, stream), "net": find("net", NETS, net)}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,16 +29,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 from torch import nn
 
-from .affinity import Probe, Transfers, measure, planned
-from .checkpoint import locked, write_atomically
+from .affinity import Probe, Transfers, measure, name_of, planned
+from .budget import Budget
+from .checkpoint import write_atomically
+from .claim import LEASE, claimed
 from .config import Config
 from .digest import digest, named
 from .errors import DataError, MethodError, RunError, nearest
-from .fitting import Build, fit, learner_for
+from .fitting import Build, learn, learner_for
+from .jobs import no_run
 from .learner import Training
 from .matrix import Interval, RMatrix, interval
 from .method import Costs, Method
-from .pool import each
+from .pool import Engine, each
 from .random import derive
 from .run import Record
 from .stream import Stream
@@ -167,16 +171,17 @@ def learned(
     budget: float | None = None,
     seed: int = 0,
     folder: Path | None = None,
-    jobs: int = 1,
+    jobs: int | Engine = 1,
     tell: Callable[[str], None] = lambda line: None,
+    wait: float = 0.0,
 ) -> Found:
     """The order that the measured transfers recommend (see above).
 
     Args:
         budget: how many tasks may be sources in the taxonomy; half of them, if nothing is said.
-        probe, folder, jobs, tell: as `lifelong.affinity.measure` takes them.
+        probe, folder, jobs, tell, wait: as `lifelong.affinity.measure` takes them.
     """
-    found = measure(stream, net, training, probe, seed=seed, folder=folder, jobs=jobs, tell=tell)
+    found = measure(stream, net, training, probe, seed=seed, folder=folder, jobs=jobs, tell=tell, wait=wait)
     return from_transfers(found, budget)
 
 
@@ -195,9 +200,12 @@ def from_transfers(found: Transfers, budget: float | None = None, goal: Goal = "
     return Found(chosen, found.costs, why)
 
 
-def settle(config: Config, jobs: int = 1, tell: Callable[[str], None] = lambda line: None) -> tuple[Config, str]:
+def settle(
+    config: Config, jobs: int | Engine = 1, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Config, str]:
     """A configuration whose order is the places of the tasks, in place of a rule or a file; and the text of ``order.json``, which
-    says what it was made of and what it cost. A rule is applied to the stream, network and training of the first seed."""
+    says what it was made of and what it cost. A rule is applied to the stream, network and training of the first seed. Transfers that were
+    measured before, of the same, are kept in the user's cache and read from there; what they cost counts all the same."""
     rule, bare = config.order, replace(config, order=None)
     seed = config.seeds[0]
     stream, net, training = bare.build_stream(seed), bare.build_net(), bare.build_training()
@@ -206,7 +214,11 @@ def settle(config: Config, jobs: int = 1, tell: Callable[[str], None] = lambda l
         found = by_difficulty(stream, net, training, hardest=rule == "hard-first", seed=seed)
     elif rule == "learned":
         tell(f"order learned: {planned(stream, training, Probe())}")
-        found = learned(stream, net, training, seed=seed, jobs=jobs, tell=tell)
+        import pooch
+
+        probe = Probe()
+        folder = Path(pooch.os_cache("lifelong")) / "transfers" / name_of(stream, net, training, probe, seed)
+        found = learned(stream, net, training, probe=probe, seed=seed, folder=folder, jobs=jobs, tell=tell, wait=3600.0)
     elif rule == "random":
         draws = np.random.default_rng(derive(seed, "order"))
         found = Found(tuple(draws.permutation(len(stream)).tolist()), Costs(), {"seed": seed})
@@ -408,16 +420,18 @@ def study(
     *,
     seeds: Sequence[int] = (0,),
     folder: Path | None = None,
-    jobs: int = 1,
+    jobs: int | Engine = 1,
     tell: Callable[[str], None] = lambda line: None,
+    budget: Budget | None = None,
 ) -> Study:
     """Learns a stream in each of several orders with each seed.
 
     Args:
         stream, method, net, training: as `fit` takes them.
         folder: where each result is kept, so that a later call goes on from there.
-        jobs: how many processes of one thread.
+        jobs: how many processes of one thread, or an engine (see `lifelong.pool`).
         tell: is called with a line for each result.
+        budget: what each may cost.
 
     Raises:
         DataError: an order that is none.
@@ -426,11 +440,13 @@ def study(
     listed = tuple(tuple(o) for o in orders)
     for order in listed:
         stream.reorder(order)  # raises
+    budget = budget or Budget()
+    budget.check(method, net, stream, training)
     if folder is None:
-        return _study(stream, listed, method, net, training, tuple(seeds), None, jobs, tell)
-    with locked(folder):
-        _same_study(folder, stream, method, net, training)
-        return _study(stream, listed, method, net, training, tuple(seeds), folder, jobs, tell)
+        return _study(stream, listed, method, net, training, tuple(seeds), None, jobs, tell, budget)
+    with claimed(folder):
+        _same_study(folder, stream, method, net, training, budget)
+        return _study(stream, listed, method, net, training, tuple(seeds), folder.absolute(), jobs, tell, budget)
 
 
 def _study(
@@ -441,8 +457,9 @@ def _study(
     training: Training,
     seeds: tuple[int, ...],
     folder: Path | None,
-    jobs: int,
+    jobs: int | Engine,
     tell: Callable[[str], None],
+    budget: Budget,
 ) -> Study:
     R = np.full((len(listed), len(seeds), len(stream) + 1, len(stream)), np.nan)
     work, cells = [], []
@@ -452,7 +469,7 @@ def _study(
         if kept is not None:
             R[o, s] = kept.matrix.R
             continue
-        work.append((stream.reorder(order), method, net, training, seed))
+        work.append((stream, order, method, net, training, seed, budget, place))
         cells.append((o, s, place))
     total = len(listed) * len(seeds)
     if len(work) < total:
@@ -461,15 +478,24 @@ def _study(
         o, s, place = cells[k]
         R[o, s] = record.matrix.R
         if place is not None:
-            place.parent.mkdir(exist_ok=True)
             write_atomically(place, json.dumps(record.to_json()))
+            shutil.rmtree(place.with_suffix(""), ignore_errors=True)
         tell(f"{n}/{total}: order {o + 1}, seed {seeds[s]}: accuracy {record.matrix.acc:.3f}")
     return Study(tuple(t.name for t in stream), listed, seeds, R)
 
 
-def _learn(stream: Stream, method: Method, net: Build | nn.Module, training: Training, seed: int) -> Record:
-    [record] = fit(method, net, stream, seeds=[seed], training=training).records.values()
-    return record
+def _learn(
+    stream: Stream,
+    order: Order,
+    method: Method,
+    net: Build | nn.Module,
+    training: Training,
+    seed: int,
+    budget: Budget,
+    place: Path | None,
+) -> Record:
+    checkpoints = None if place is None else place.with_suffix("")  # beside the result
+    return learn(method, net, stream.reorder(order), training, seed, checkpoints, budget=budget, wait=3 * LEASE)
 
 
 def _kept(place: Path) -> Record | None:
@@ -480,7 +506,9 @@ def _kept(place: Path) -> Record | None:
         return None
 
 
-def _same_study(folder: Path, stream: Stream, method: Method, net: Build | nn.Module, training: Training) -> None:
+def _same_study(
+    folder: Path, stream: Stream, method: Method, net: Build | nn.Module, training: Training, budget: Budget
+) -> None:
     about = {
         "stream": [stream.name, stream.scenario, stream.source, json.loads(json.dumps(stream.notes))],
         "tasks": [t.name for t in stream],
@@ -489,12 +517,15 @@ def _same_study(folder: Path, stream: Stream, method: Method, net: Build | nn.Mo
         "training": asdict(training),
         "set of examples, or network": digest(stream, net),
     }
+    if budget != Budget():
+        about["budget"] = asdict(budget)
     path = folder / "study.json"
     if not path.exists():
+        no_run(folder)
         write_atomically(path, json.dumps(about, indent=1))
         return
     before = json.loads(path.read_text(encoding="utf-8"))
-    other = [k for k in about if before.get(k) != about[k]]
+    other = [k for k in {**before, **about} if before.get(k) != about.get(k)]
     if other:
         raise RunError(f"{folder} holds orders of another {other[0]}: choose another --out, or remove this one")
 

@@ -10,14 +10,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .checkpoint import Store, locked
+from .budget import Budget
+from .checkpoint import Store
+from .claim import claimed
 from .errors import LifelongError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause, Training
 from .method import Method
@@ -28,7 +30,7 @@ from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
-__all__ = ["Build", "fit", "follow", "graceful", "learner_for", "takes"]
+__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "takes"]
 
 Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
 Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
@@ -46,6 +48,7 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    budget: Budget | None = None,
     evaluate_every: int | None = None,
     ranks: Ranks = ALONE,
 ) -> Run:
@@ -63,6 +66,7 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        budget: what a seed may cost.
         evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
             examples ends in between); default: at its end only.
         ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
@@ -71,18 +75,14 @@ def fit(
         The run: R matrices, measures and costs by seed.
     """
     training = training if training is not None else Training()
+    if budget is not None:
+        budget.check(method, net, stream, training)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop, nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
+    with nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
-            if folder is None:
-                run.records[job] = follow(
-                    learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
-                )
-                continue
 
             def look(index: int, pause: Pause | None, job: Job = job) -> None:
                 if note is not None:
@@ -90,16 +90,65 @@ def fit(
                 if watch is not None:
                     watch(index, pause)
 
-            place = folder / job.folder
-            with nullcontext() if ranks.rank else locked(place):
-                store = Store(place)
-                record = follow(
-                    learner, stream, store, every=every, watch=look, stop=stop, evaluate_every=evaluate_every
-                )
-                run.records[job] = record
-            if not ranks.rank:
+            place = None if folder is None else folder / job.folder
+            run.records[job] = learn(
+                method,
+                net,
+                stream,
+                training,
+                seed,
+                place,
+                every=every,
+                device=device,
+                dtype=dtype,
+                watch=look,
+                budget=budget,
+                evaluate_every=evaluate_every,
+                ranks=ranks,
+            )
+            if folder is not None and not ranks.rank:
                 run.write(folder)
     return run
+
+
+def learn(
+    method: Method,
+    net: Build | nn.Module,
+    stream: Stream,
+    training: Training,
+    seed: int,
+    place: Path | None = None,
+    *,
+    every: float = 30.0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    watch: Watch | None = None,
+    budget: Budget | None = None,
+    evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
+    wait: float = 0.0,
+) -> Record:
+    """One seed of `fit`: a job that any process can do. `place` is a folder of its own for checkpoints, from which it goes on; `wait` are
+    the seconds that it waits for another process to leave the folder.
+
+    Raises:
+        RunError: another process holds the folder.
+        KeyboardInterrupt: stopped; what was learnt is saved.
+    """
+    with graceful() as stop, ExitStack() as stack:
+        claim = None if place is None or ranks.rank else stack.enter_context(claimed(place, wait))
+        store = None if place is None else Store(place, claim)
+        learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
+        return follow(
+            learner,
+            stream,
+            store,
+            every=every,
+            watch=watch,
+            stop=stop,
+            budget=budget,
+            evaluate_every=evaluate_every,
+        )
 
 
 def learner_for(
@@ -154,6 +203,7 @@ def follow(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
+    budget: Budget | None = None,
     evaluate_every: int | None = None,
 ) -> Record:
     """A learner through a stream, from where `store` left it: the whole job in one loop. With `evaluate_every` all tasks so far are measured
@@ -162,13 +212,13 @@ def follow(
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
         TrainingError: the loss is no number any more; the checkpoint before is kept.
-        RunError: the checkpoint is another run's; the disk is full; memory is short. The checkpoint before is kept.
+        RunError: the checkpoint is another run's; the disk is full; memory is short; it went beyond its budget. The checkpoint before is kept.
     """
     if evaluate_every is not None and evaluate_every < 1:
         raise MethodError(f"evaluate_every {evaluate_every}: expected at least 1 step")
     learner.every = evaluate_every
     with enough_memory(f"{learner.method.name}, seed {learner.seed}"):
-        return _follow(learner, stream, store, every, watch, stop, after)
+        return _follow(learner, stream, store, every, watch, stop, after, budget or Budget())
 
 
 def _follow(
@@ -179,6 +229,7 @@ def _follow(
     watch: Watch | None,
     stop: Callable[[], bool],
     after: Callable[[Record], None],
+    budget: Budget,
 ) -> Record:
     record, about = Record.empty(len(stream)), _about(learner, stream)
     if learner.every is not None:
@@ -196,6 +247,7 @@ def _follow(
             state["meta"] |= {"record": record.to_json(), "about": about}
             store.save(state)
 
+    learner.limit = budget.share(learner.learnt, len(stream))
     if not record.rows:
         record.add(learner, learner.evaluate(stream))
     while learner.learnt < len(stream):
@@ -205,6 +257,7 @@ def _follow(
             learner.remember(task)
             record.skip()
             continue
+        learner.limit = budget.share(index, len(stream))
         last_save = time.monotonic()
         reached = 0 if learner.at is None else learner.at.step
         for pause in learner.steps(task):
@@ -228,6 +281,7 @@ def _follow(
         record.add(learner, measured)
         if record.trace is not None:
             record.trace.add(index, reached, measured, cost=False)
+        budget.keep(record, learner.method.name)
         save()
         after(record)
         if watch is not None:

@@ -1,52 +1,56 @@
-"""A run as independent jobs (one method, one seed each), in this process or in several."""
+"""A run as independent jobs (one method, one seed each), done by an engine: in this process, in several, or on a cluster.
+
+A job writes to its own folder and says what it does; the process that asked for it writes everything else.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-import os
-import queue
 import re
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .checkpoint import Store, locked, write_atomically
+from .checkpoint import Store, write_atomically
+from .claim import LEASE, claimed
 from .config import Config
 from .errors import LifelongError, MethodError, RunError, enough_memory
+from .pool import Engine, engine_of
 from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "precision", "recorded", "refuse", "resume"]
+__all__ = ["Message", "execute", "no_run", "precision", "recorded", "refuse", "resume"]
 
 
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "began", "step", "task", "done", "failed", "stopped"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped", "damaged"
     job: Job
     task: int = 0  # its index
     step: int = 0
     steps: int = 0
     text: str = ""
+    accuracy: tuple[float, ...] = ()  # of each task, after this one
 
 
 Tell = Callable[[Message], None]
 
 
 def execute(
-    config: Config, folder: Path, jobs: int = 1, tell: Tell = lambda message: None, again: bool = False, **extra: str
+    config: Config,
+    folder: Path,
+    jobs: int | Engine = 1,
+    tell: Tell = lambda message: None,
+    again: bool = False,
+    **extra: str,
 ) -> tuple[Run, list[Message]]:
     """Runs all jobs of `config` in `folder`; gives the run and the messages of the jobs that failed.
 
     Args:
-        jobs: how many processes; 1: this one.
+        jobs: how many processes (1: this one), or an engine.
         tell: is called with each message.
         again: go on with what is there.
         extra: further files of the directory, by name, written before the report.
@@ -58,6 +62,7 @@ def execute(
     import torch
 
     from .fitting import graceful, takes
+    from .method import Costs
 
     if not again:
         refuse(folder)
@@ -67,9 +72,12 @@ def execute(
         method.check(stream.scenario)
         with torch.random.fork_rng(devices=[]):
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
+        spent = Costs(**json.loads(extra["order.json"])["costs"]).passes if "order.json" in extra else 0
+        config.budget.check(method, config.build_net(), stream, config.build_training(), spent)
     _device(config.device)
     precision(config.precision)
-    with graceful() as stop, locked(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
+    engine = engine_of(jobs)
+    with graceful() as stop, claimed(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
@@ -77,28 +85,28 @@ def execute(
             for name, text in extra.items():
                 write_atomically(folder / name, text)
             write_atomically(folder / "config.yaml", config.to_yaml())  # last: from here on it can be resumed
-        log(folder, "resumed" if again else "started", jobs=jobs)
+        log(folder, "resumed" if again else "started", engine=str(engine))
         failed: list[Message] = []
 
         def hear(message: Message) -> None:
             if message.kind == "failed":
                 failed.append(message)
+            _note(folder, message)
             if message.kind in ("began", "step"):
                 note(message.job, message.task, message.step, message.steps)
             elif message.kind == "task":
                 note(message.job, message.task + 1, 0, 0)
-            else:
+            elif message.kind != "damaged":
                 note(message.job, None, 0, 0)
             tell(message)
 
         try:
-            if jobs == 1:
-                for job in work:
-                    if stop():
-                        raise KeyboardInterrupt
-                    _work(config, job, folder, hear)
-            else:
-                _spread(config, work, folder, min(jobs, len(work)), hear, stop)
+            for _ in engine.each(_work, [(config, job, folder.absolute()) for job in work], hear, stop):
+                pass
+        except KeyboardInterrupt:
+            with suppress(RunError):  # what cannot be written down is said
+                log(folder, "interrupted")
+            raise
         finally:
             for job in work:
                 record = recorded(folder, job)
@@ -113,7 +121,9 @@ def execute(
 
 
 # what a run leaves that was killed before it could be resumed
-_BEGUN = re.compile(r"\.lock|(manifest|order|progress)\.json|\.((manifest|order|progress)\.json|config\.yaml)\.\d+")
+_BEGUN = re.compile(
+    r"\.lock|\.owner|(manifest|order|progress)\.json|\.((manifest|order|progress)\.json|config\.yaml)\.\d+"
+)
 
 
 def refuse(folder: Path) -> None:
@@ -122,19 +132,25 @@ def refuse(folder: Path) -> None:
         raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
 
 
+def no_run(folder: Path) -> None:
+    """Raises `RunError` where a run is, and no study."""
+    if any((folder / name).exists() for name in ("config.yaml", "manifest.json", "sweep.json")):
+        raise RunError(f"{folder} holds a run: choose another --out, or go on with it: lifelong resume {folder}")
+
+
 def resume(folder: Path) -> Config:
     """The configuration of the run in `folder`.
 
     Raises:
         RunError: there is none.
     """
-    if not (folder / "config.yaml").exists():
-        raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
-    for file, command in (("study.json", "order"), ("measured.json", "affinity")):
+    for file, command in (("study.json", "order"), ("measured.json", "affinity"), ("sweep.json", "sweep")):
         if (folder / file).exists():
             raise RunError(
                 f"{folder} holds a study: say the same `lifelong {command}` again with --out {folder}, and it goes on"
             )
+    if not (folder / "config.yaml").exists():
+        raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
     return Config.load(folder / "config.yaml")
 
 
@@ -147,20 +163,36 @@ def recorded(folder: Path, job: Job) -> Record | None:
         return None  # going on from it says what is wrong
 
 
+def _note(folder: Path, message: Message) -> None:
+    about: dict[str, Any] = {"method": message.job.method, "seed": message.job.seed}
+    if message.kind == "task":
+        log(folder, "task", **about, after=message.task + 1, accuracy=message.accuracy)
+    elif message.kind == "failed":
+        log(folder, "failed", **about, error=message.text)
+    elif message.kind == "damaged":
+        log(folder, "damaged", checkpoint=message.text)
+
+
 def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
-    """One job, from wherever its checkpoints left it. Failures are told; only a stop is raised."""
+    """One job, from wherever its checkpoints left it. Failures are told; what no job of the run can do, and a stop, are raised."""
     import torch
 
     from .drawn import keep
     from .fitting import follow, graceful, learner_for
     from .method import Costs
 
+    if not (folder / "config.yaml").exists():
+        raise MethodError(f"{folder} is not seen from every machine: choose an --out on a file system that all share")
     try:
         tell(Message("began", job))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
-        with graceful() as stop, locked(place), enough_memory(f"{job.method}, seed {job.seed}"):
+        with (
+            graceful() as stop,
+            claimed(place, wait=3 * LEASE) as claim,
+            enough_memory(f"{job.method}, seed {job.seed}"),
+        ):
             stream = config.build_stream(job.seed)
             learner = learner_for(
                 config.build_method(job.method),
@@ -173,27 +205,18 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
             )
             if (folder / "order.json").exists():  # a run costs what its order took to find
                 learner.costs = Costs(**json.loads((folder / "order.json").read_text(encoding="utf-8"))["costs"])
-            store = Store(place)
+            store = Store(place, claim)
             told = 0.0
 
             def watch(index: int, pause: Any) -> None:
                 nonlocal told
-                if pause is None:
-                    tell(Message("task", job, index))
-                elif time.monotonic() - told > 0.2:
+                if pause is not None and time.monotonic() - told > 0.2:
                     told = time.monotonic()
                     tell(Message("step", job, index, pause.step, pause.steps))
 
             def after(record: Record) -> None:
                 keep(folder, job, learner, stream)
-                log(
-                    folder,
-                    "task",
-                    method=job.method,
-                    seed=job.seed,
-                    after=record.rows - 1,
-                    accuracy=record.accuracy[-1],
-                )
+                tell(Message("task", job, record.rows - 2, accuracy=tuple(record.accuracy[-1])))
 
             try:
                 follow(
@@ -205,27 +228,23 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     stop=stop,
                     after=after,
                     evaluate_every=config.evaluate_every,
+                    budget=config.budget,
                 )
             finally:
                 for damage in store.damaged:
-                    log(folder, "damaged", checkpoint=damage)
+                    tell(Message("damaged", job, text=damage))
         tell(Message("done", job))
     except KeyboardInterrupt:
-        with suppress(RunError):  # what cannot be written down is said
-            log(folder, "interrupted", method=job.method, seed=job.seed)
         tell(Message("stopped", job))
         raise
     except LifelongError as error:
-        with suppress(RunError):
-            log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))
     except (
         Exception
     ) as error:  # somebody's network or data set: it is raised, and those who only see the directory learn of it
-        with contextlib.suppress(OSError):
-            log(folder, "failed", method=job.method, seed=job.seed, error=f"{type(error).__name__}: {error}")
+        tell(Message("failed", job, text=f"{type(error).__name__}: {error}"))
         raise
 
 
@@ -253,69 +272,3 @@ def precision(name: str) -> Any:
     if name not in known:
         raise MethodError(f"precision {name!r}: expected one of {', '.join(known)}")
     return known[name]
-
-
-# --- several processes -------------------------------------------------------------------------------------------------
-def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell, stop: Callable[[], bool]) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    todo, heard = spawn.SimpleQueue(), spawn.Queue()
-    for item in [*work, *[None] * jobs]:
-        todo.put(item)
-    workers = [
-        spawn.Process(target=_worker, args=(config.to_yaml(), str(folder), todo, heard, os.getpid()))
-        for _ in range(jobs)
-    ]
-    for worker in workers:
-        worker.start()
-    stopped = False
-    refused = ""
-    try:
-        while any(w.is_alive() for w in workers) or not heard.empty():
-            if stop():
-                raise KeyboardInterrupt
-            try:
-                message: Message = heard.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            stopped |= message.kind == "stopped"
-            refused = message.text if message.kind == "refused" else refused
-            tell(message)
-    except KeyboardInterrupt:
-        stopped = True
-        for worker in workers:
-            if worker.is_alive() and worker.pid is not None:
-                os.kill(worker.pid, signal.SIGINT)
-        for worker in workers:
-            worker.join()
-    if stopped:
-        raise KeyboardInterrupt
-    if refused:
-        raise MethodError(refused)
-    dead = [w.exitcode for w in workers if w.exitcode]
-    if dead:
-        raise RunError(
-            f"a worker process ended with status {dead[0]}; what it had learnt is saved: lifelong resume {folder}"
-        )
-
-
-def _worker(text: str, folder: str, todo: Any, heard: Any, parent: int) -> None:
-    import yaml
-
-    def follow_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
-    config = Config.from_keys(Config.flatten(yaml.safe_load(text)))
-    while (job := todo.get()) is not None:
-        try:
-            _work(config, job, Path(folder), heard.put)
-        except KeyboardInterrupt:
-            return
-        except MethodError as error:
-            heard.put(Message("refused", job, text=str(error)))
-            return
-        except Exception:
-            heard.put(Message("failed", job, text=traceback.format_exc()))
-            raise

@@ -110,6 +110,14 @@ class Position:
     chunk: int = 0  # within the epoch
     step: int = 0  # within the task
     round: int = 0  # how often the network was expanded for this task
+    cost: int = 0  # passes of its dearest step
+
+
+class Allowed(NamedTuple):
+    """What a task may spend of a budget of compute, in passes of examples forward and backward."""
+
+    passes: int  # by its steps
+    until: int  # what the costs may then come to
 
 
 @final
@@ -179,6 +187,10 @@ class Learner:
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
+        self.limit: int | None = None  # passes that the costs may come to when the next task is learnt; None: no limit
+        self.share = float("nan")  # of its steps, that the latest task took within its limit
+        self._allowed: Allowed | None = None  # to the present task
+        self._ending = 0  # passes that the end of the latest task took
         self.every: int | None = None  # steps between two pauses; None: a thousand examples or so
         self._ungrown: nn.Module | None = None  # as it was before it grew
         self.costs = Costs()
@@ -214,8 +226,10 @@ class Learner:
         while True:
             for loss in self._train(ready, mask, steps):
                 self.costs.train_seconds += time.perf_counter() - began
-                yield Pause(self.at.step, steps, self.at.epoch, loss, "train" if self.at.step < steps else "end")
+                yield Pause(self.at.step, steps, self.at.epoch, loss, "end" if self._done(steps) else "train")
                 began = time.perf_counter()
+            if self._allowed is not None:
+                self.share = self.at.step / max(1, self._planned(examples, own))
             edge = self._edge(ready, mask, task)
             grown = self._expand(edge) if steps and "expand" in self.method.acts else []
             if not grown:
@@ -240,6 +254,10 @@ class Learner:
                 f"task {task.name!r} has labels {low}..{high}, the network has outputs 0..{self.spec.outputs - 1}: "
                 "give the network more outputs, let it grow them (grows=True), or number the classes from 0"
             )
+        self._allowed = None
+        if self.limit is not None:  # what the end of a task costs is set aside
+            until = self.limit - self._ending
+            self._allowed = Allowed(until - self.costs.passes, until)
         if self.training.reset_optimizer and self.learnt:
             self.optimizer = self._make_optimizer(self.net)
         self.seen = tuple(sorted({*self.seen, *task.classes}))
@@ -257,7 +275,7 @@ class Learner:
         size = self.training.batch_size
         rows = size * (self.every or max(1, self._rows(CHUNK) // size))
         loss = torch.zeros((), device=self.device)
-        while self.at.step < steps:
+        while not self._done(steps):
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
             order = torch.randperm(len(examples), generator=generator(self.seed, name))
             self._halve()
@@ -274,7 +292,7 @@ class Learner:
                 bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
                 self.at.step += done
                 self.at.chunk += 1
-                if self.at.step == steps or self.at.chunk * rows >= len(order):
+                if self._done(steps) or self.at.chunk * rows >= len(order):
                     break
                 yield loss
             self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
@@ -296,6 +314,15 @@ class Learner:
             step = "" if self.at is None else f" after step {self.at.step}"
             raise self._broken(f"the weights are no finite numbers any more{step}")
 
+    def _done(self, steps: int) -> bool:
+        assert self.at is not None
+        return self.at.step >= steps or (self.at.step > 0 and self._spent())
+
+    def _spent(self) -> bool:
+        """Whether one more step would cost more than the task is allowed."""
+        assert self.at is not None
+        return self._allowed is not None and self.costs.passes + self.at.cost > self._allowed.until
+
     def _halve(self) -> None:
         """The learning rate of the present epoch."""
         if self.training.halve_every is not None:
@@ -306,6 +333,7 @@ class Learner:
 
     def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
+        assert self.at is not None
         net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
         around = Around(method, net, self.theta, optimizer, self.costs, self.ranks)
         together = self.ranks.world > 1
@@ -323,6 +351,7 @@ class Learner:
         loss = torch.zeros(())
         for bx, by, bm in zip(x.split(size), y.split(size), masks):
             own = batch = Batch(bx, by, bm)
+            before = self.costs.passes
             if mixes:
                 batch = method.examples(self.state, net, batch, self._draws)
             if together:
@@ -349,7 +378,8 @@ class Learner:
             self.costs.forward += len(batch.y)
             self.costs.backward += len(batch.y)
             done += 1
-            if done == most:
+            self.at.cost = max(self.at.cost, self.costs.passes - before)
+            if done == most or self._spent():
                 break
         return loss.detach(), done
 
@@ -366,9 +396,11 @@ class Learner:
 
     def _leave(self, task: Task, own: Examples, edge: Edge) -> None:
         self.verify()
+        before = self.costs.passes
         if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():
                 self.state = self.method.end(self.state, edge)
+        self._ending = self.costs.passes - before
         self.remember(task)
         self.at = None
 
@@ -385,12 +417,21 @@ class Learner:
             return task.train
         return replace(task.train, mask=self._mask(task))  # type: ignore[type-var]
 
-    def _steps(self, examples: Examples, own: Examples) -> int:
+    def _planned(self, examples: Examples, own: Examples) -> int:
         if not len(examples):
             return 0  # a method may keep a task's examples for later
         if self.training.iterations is None:
             return self.training.epochs * -(-len(examples) // self.training.batch_size)
         return round(self.training.iterations * max(1.0, len(examples) / len(own)))
+
+    def _steps(self, examples: Examples, own: Examples) -> int:
+        """Steps of the present task, as many as its share of a budget allows where each example passes once forward and once back; a method
+        for which a step costs more ends sooner. One step is always taken."""
+        steps, n, size = self._planned(examples, own), len(examples), self.training.batch_size
+        if self._allowed is None or not steps:
+            return steps
+        epochs, rest = divmod(max(0, self._allowed.passes), 2 * n)
+        return min(steps, max(1, epochs * -(-n // size) + rest // (2 * size)))
 
     def _edge(self, examples: Examples, mask: Tensor | None, task: Task | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self.device)
@@ -635,6 +676,8 @@ class Learner:
             "at": None if self.at is None else asdict(self.at),
             "growth": [asdict(g) for g in self.growth],
             "costs": asdict(self.costs),
+            "allowed": self._allowed,
+            "ending": self._ending,
         }
         return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
 
@@ -681,6 +724,8 @@ class Learner:
         counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
         if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
             raise ValueError(f"tasks, classes and places {counts} are none of this network")
+        self._allowed = None if meta.get("allowed") is None else Allowed(*meta["allowed"])
+        self._ending = meta.get("ending", 0)
         self.past = []
         if self.method.rereads:
             self.past = [self._own(task) for task in past]

@@ -146,6 +146,11 @@ class Costs:
     forward: int = 0  # examples passed forward in training, importance estimates included
     backward: int = 0
 
+    @property
+    def passes(self) -> int:
+        """Of examples, forward and backward together: what a budget of compute counts."""
+        return self.forward + self.backward
+
 
 @final
 @dataclass(frozen=True)

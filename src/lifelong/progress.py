@@ -48,6 +48,8 @@ class Progress:
 
     def __call__(self, message: Message) -> None:
         job = message.job
+        if message.kind == "damaged":
+            return
         if self._live is None:
             if message.kind == "task":
                 seconds = time.monotonic() - self.began

@@ -17,13 +17,14 @@ __all__ = ["METHODS", "NETS", "OWN_LOOP", "RANKS", "STREAMS", "Entry", "find"]
 class Entry:
     """One thing that has a name on the command line.
 
-    `defaults` of a stream are those of a run on it: its network and its training.
+    `defaults` of a stream are those of a run on it: its network and its training. `scenarios` are those that a method runs in.
     """
 
     target: str  # module:attribute
     summary: str
     source: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    scenarios: tuple[str, ...] = ("task", "domain", "class")
 
     def load(self) -> Any:
         module, attribute = self.target.split(":")
@@ -34,7 +35,9 @@ METHODS: dict[str, Entry] = {
     "finetune": Entry("lifelong.methods:Finetune", "nothing against forgetting: what others are held to"),
     "joint": Entry("lifelong.methods:Joint", "trains on all tasks met so far after each: the upper bound"),
     "joint_once": Entry("lifelong.methods:JointOnce", "trains on all tasks at once, at the end"),
-    "independent": Entry("lifelong.methods:Independent", "one network a task: nothing shared, storage grows"),
+    "independent": Entry(
+        "lifelong.methods:Independent", "one network a task: nothing shared, storage grows", scenarios=("task",)
+    ),
     "l2": Entry(
         "lifelong.methods:L2", "holds every weight alike", "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 2A"
     ),
@@ -102,6 +105,7 @@ METHODS: dict[str, Entry] = {
         "lifelong.methods:FearNet",
         "FearNet: a recent memory, a long-term one, a gate between them, and sleep; for feature vectors",
         "Kemker & Kanan 2018, arXiv 1711.10563",
+        scenarios=("task", "class"),
     ),
     "nearest_mean": Entry(
         "lifelong.methods:NearestMean", "nearest mean of each class's inputs: a reference for feature vectors"
@@ -123,6 +127,7 @@ METHODS: dict[str, Entry] = {
         "lifelong.methods:ICaRL",
         "iCaRL: few herded exemplars, distillation, and the nearest mean of exemplars",
         "Rebuffi et al. 2017, arXiv 1611.07725",
+        scenarios=("task", "class"),
     ),
     "agem": Entry(
         "lifelong.methods:AGEM",
@@ -138,16 +143,19 @@ METHODS: dict[str, Entry] = {
         "lifelong.methods:Progressive",
         "Progressive Neural Networks: a column a task, which reads the frozen columns before it",
         "Rusu et al. 2016, arXiv 1606.04671",
+        scenarios=("task",),
     ),
     "packnet": Entry(
         "lifelong.methods:PackNet",
         "PackNet: each task keeps the largest of the free weights, and frees the others",
         "Mallya & Lazebnik 2018, arXiv 1711.05769",
+        scenarios=("task",),
     ),
     "hat": Entry(
         "lifelong.methods:HAT",
         "Hard Attention to the Task: each task uses, and then keeps, units of its own choice",
         "Serrà et al. 2018, arXiv 1801.01423",
+        scenarios=("task",),
     ),
     "expert_gate": Entry(
         "lifelong.methods:ExpertGate",

@@ -71,6 +71,9 @@ class Record:
     memory_bytes: list[int] = field(default_factory=list)
     forward: list[int] = field(default_factory=list)
     backward: list[int] = field(default_factory=list)
+    share: list[float] = field(
+        default_factory=list
+    )  # of each task's steps, taken within a budget of compute; empty without
     trace: Trace | None = None  # within tasks, where that was asked for
 
     @staticmethod
@@ -96,6 +99,8 @@ class Record:
         self.memory_bytes.append(learner.memory_bytes)
         self.forward.append(costs.forward - sum(self.forward))
         self.backward.append(costs.backward - sum(self.backward))
+        if learner.limit is not None:
+            self.share.append(learner.share)
 
     def skip(self) -> None:
         """A row that was not measured: the method does not train at this task."""
@@ -107,6 +112,8 @@ class Record:
             costs.append(costs[-1])
         self.forward.append(0)
         self.backward.append(0)
+        if self.share:
+            self.share.append(math.nan)
 
     @property
     def matrix(self) -> RMatrix:
@@ -212,10 +219,13 @@ class Run:
                     ("memory_bytes", record.memory_bytes),
                     ("examples_forward", record.forward),
                     ("examples_backward", record.backward),
+                    ("steps_share", record.share),
                 ):
+                    if not values:
+                        continue
                     last = after == record.T and metric in ("parameters", "memory_bytes")
                     # before the first task there is training only where a probe chose the order
-                    if (after or values[0]) and not last:
+                    if (after or (values[0] and metric != "steps_share")) and not last:
                         writer.writerow([*lead, after, "", metric, _number(values[after]), "", ""])
             if record.complete:
                 for metric, value in self.measures(job).items():

@@ -19,6 +19,7 @@ from .curriculum import Goal, Study, from_transfers, orders, recommend, study
 from .errors import MethodError, RunError
 from .matrix import Interval
 from .method import Costs
+from .pool import Engine
 from .report import curricula, figures
 from .report.page import Picture, Section, data_of, page
 from .taxonomy import Affinities, Taxonomy, Transfer, greedy, read_affinities, solve
@@ -31,7 +32,7 @@ def _say(line: str) -> None:
 
 
 # --- order --------------------------------------------------------------------------------------------------------------------
-def order(config: Config, count: int, folder: Path, jobs: int) -> None:
+def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
     """Runs a stream in `count` orders and shows what the order does."""
     if len(config.methods) != 1:
         raise MethodError(f"methods {', '.join(config.methods)}: expected one; compare methods with lifelong run")
@@ -51,7 +52,18 @@ def order(config: Config, count: int, folder: Path, jobs: int) -> None:
         f"cost     {len(listed)} orders ({whole}) × {len(config.seeds)} seed(s) = {len(listed) * len(config.seeds)} runs, "
         f"about {examples:,} examples forward and back"
     )
-    found = study(stream, listed, method, net, training, seeds=config.seeds, folder=folder, jobs=jobs, tell=_say)
+    found = study(
+        stream,
+        listed,
+        method,
+        net,
+        training,
+        seeds=config.seeds,
+        folder=folder,
+        jobs=jobs,
+        tell=_say,
+        budget=config.budget,
+    )
     write_atomically(folder / "config.yaml", config.to_yaml())
     write_atomically(folder / "orders.json", json.dumps(_order_json(found), indent=1))
     drawn = curricula.effect(
@@ -146,7 +158,7 @@ def _order_tables(found: Study) -> tuple[list[str], list[Any], list[Any]]:
 
 
 # --- affinity -----------------------------------------------------------------------------------------------------------------
-def affinity(config: Config, probe: Probe, folder: Path, jobs: int) -> None:
+def affinity(config: Config, probe: Probe, folder: Path, jobs: int | Engine) -> None:
     """Measures the transfers between a stream's tasks, and draws them before and after normalisation."""
     seed = config.seeds[0]
     stream, net, training = config.build_stream(seed), config.build_net(), config.build_training()

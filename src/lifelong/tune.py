@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from .errors import TrainingError
 from .fitting import Build, fit
 from .learner import Training
 from .method import Method
+from .pool import Engine, each
 from .stream import Stream
 
 __all__ = ["Choice", "choose", "choose_each"]
@@ -43,7 +40,7 @@ def choose(
     seeds: Sequence[int] = (1000,),
     fraction: float = 0.1,
     extend: int = 0,
-    jobs: int = 1,
+    jobs: int | Engine = 1,
 ) -> Choice:
     """The value of `grid` whose method scores best on held-out training examples.
 
@@ -55,7 +52,7 @@ def choose(
         fraction: of each task's training examples, held out.
         extend: how often a grid whose best value is its first or last is continued by one more, in its own ratio, so that the
             best has a worse one on either side.
-        jobs: how many processes, each with one thread (what is passed must then be picklable); 1: this one.
+        jobs: how many processes, each with one thread (what is passed must then be picklable), or an engine; 1: this one.
 
     A value with which training breaks down scores 0.
     """
@@ -74,32 +71,25 @@ def choose_each(
     seeds: Sequence[int] = (1000,),
     fraction: float = 0.1,
     extend: int = 0,
-    jobs: int = 1,
+    jobs: int | Engine = 1,
 ) -> dict[str, Choice]:
     """`choose` for several methods at once: by name, what makes the method and its grid; the processes are shared."""
-    with ExitStack() as stack:
-        scores: Callable[..., Iterable[float]] = map
-        if jobs > 1:
-            scores = stack.enter_context(
-                ProcessPoolExecutor(
-                    jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-                )
-            ).map
-        found: dict[str, dict[float, float]] = {name: {} for name in candidates}
-        asked = {name: list(map(float, grid)) for name, (_, grid) in candidates.items()}
-        for left in range(extend, -1, -1):
-            work = [
-                (candidates[name][0], value, net, stream, training, seed, fraction)
-                for name, values in asked.items()
-                for value in values
-                for seed in seeds
-            ]
-            got = iter(list(scores(_score, *zip(*work))))
-            for name, values in asked.items():
-                found[name] |= {value: float(np.mean([next(got) for _ in seeds])) for value in values}
-            asked = {name: beyond for name, scored in found.items() if left and (beyond := _beyond(scored))}
-            if not asked:
-                break
+    found: dict[str, dict[float, float]] = {name: {} for name in candidates}
+    asked = {name: list(map(float, grid)) for name, (_, grid) in candidates.items()}
+    for left in range(extend, -1, -1):
+        work = [
+            (candidates[name][0], value, net, stream, training, seed, fraction)
+            for name, values in asked.items()
+            for value in values
+            for seed in seeds
+        ]
+        scores = dict(each(_score, work, jobs))
+        got = (scores[i] for i in range(len(work)))
+        for name, values in asked.items():
+            found[name] |= {value: float(np.mean([next(got) for _ in seeds])) for value in values}
+        asked = {name: beyond for name, scored in found.items() if left and (beyond := _beyond(scored))}
+        if not asked:
+            break
     chosen = {}
     for name, scored in found.items():
         grid = tuple(scored)

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..matrix import Interval, RMatrix, interval
@@ -331,17 +332,23 @@ def costs(results: Results) -> Figure:
     return figure
 
 
-def efficiency(results: Results) -> Figure:
-    """Mean accuracy over the tasks seen against parameters, as multiples of the network that the run began with: a line a method,
-    from its first task to its last."""
+_AGAINST = {
+    "parameters": "parameters, of one network's",
+    "compute": "compute: examples passed forward and back in training",
+    "memory": "memory: bytes kept because of past tasks",
+}
+
+
+def efficiency(results: Results, against: str = "parameters") -> Figure:
+    """Mean accuracy over the tasks seen against what it took, a line a method from its first task to its last: parameters, as multiples
+    of the network that the run began with, compute, or memory."""
     style, T = colours(results.methods), results.T
     with drawing():
         figure = new(6.4, 3.6)
         ax = figure.subplots()
-        widest = 1.0
-        for method in results.methods:
-            counts = [results.values.get((method, s, "parameters"), {}) for s in results.seeds[method]]
-            ratio = np.array([[c.get(t, np.nan) / c.get(0, np.nan) for t in range(1, T + 1)] for c in counts])
+        widest, least = 1.0, math.inf
+        for i, method in enumerate(results.methods):
+            ratio = results.spent(method, against)[:, 1:]
             stack = results.stack(method)
             seen = np.stack([stack[:, i, :i].mean(axis=1) for i in range(1, T + 1)], axis=1)
             x, y, colour = ratio.mean(0), seen.mean(0), style[method][0]
@@ -350,12 +357,26 @@ def efficiency(results: Results) -> Figure:
             ax.plot(x, y, color=colour, lw=1, alpha=0.6)
             halves = [np.nan_to_num(interval(column).half) for column in (ratio[:, -1], seen[:, -1])]
             ax.errorbar(x[-1], y[-1], halves[1], halves[0], fmt="o", color=colour, ms=6, elinewidth=1.4)
-            ax.annotate(method, (x[-1], y[-1]), (6, 4), textcoords="offset points", color=_readable(colour))
-            widest = max(widest, float(np.nanmax(x)))
-        ax.set(xlabel="parameters, of one network's", ylabel="accuracy", xlim=(0.8, widest * 1.6))
-        ax.set_xscale("log", base=2)
-        ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+            beside = (6, 4 if i % 2 == 0 else -11)
+            ax.annotate(method, (x[-1], y[-1]), beside, textcoords="offset points", color=_readable(colour))
+            widest, least = max(widest, float(np.nanmax(x))), min(least, *(float(v) for v in x if v > 0), math.inf)
+        ax.set(xlabel=_AGAINST[against], ylabel="accuracy")
+        if against == "parameters":
+            ax.set_xscale("log", base=2)
+            ax.set_xlim(0.8, widest * 1.6)
+            ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+        else:  # a method that keeps nothing stands at 0
+            least = widest if math.isinf(least) else least
+            ax.set_xscale("symlog", linthresh=least) if against == "memory" else ax.set_xscale("log")
+            ax.set_xlim(-0.15 * least if against == "memory" else 0.7 * least, widest * 3)
+            if against == "compute":
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                ax.xaxis.set_minor_formatter(NullFormatter())
+            unit = "_bytes" if against == "memory" else ""
+            ax.xaxis.set_major_formatter(lambda value, place: amount(value, unit))
         ax.margins(y=0.15)
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, -0.02), min(high, 1.02))
         ax.grid(axis="y")
     return figure
 

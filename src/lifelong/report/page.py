@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+
+from ..budget import Budget
 from ..checkpoint import write_atomically
 from ..errors import RunError, nearest
 from ..matrix import Interval
+from ..registry import METHODS
 from . import table
-from .results import COSTS, MEASURES, REFERENCES, Results, load, merge, read
+from .results import COSTS, MEASURES, REFERENCES, Results, configuration, load, merge, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,23 +128,70 @@ def write(directory: Path | str) -> Path:
     return path
 
 
-def compare(directories: Sequence[Path | str], out: Path | str | None = None) -> str:
+def compare(directories: Sequence[Path | str], out: Path | str | None = None, *, budget: Budget | None = None) -> str:
     """Methods of several runs of one stream and scenario side by side, as a table for a terminal.
 
     Args:
         directories: run directories; differences are taken from the first one's first method.
         out: a file ``*.html`` for the page, or a directory for ``compare.html``, ``compare.csv`` and ``figures/``; default
             nowhere.
+        budget: runs of which a seed has cost more are left out, and named.
 
     Raises:
-        RunError: a directory is no run, or they are runs of different streams.
+        RunError: a directory is no run, or they are runs of different streams; nothing is within the budget.
     """
     if not directories:
         raise RunError("nothing to compare: expected at least one run directory, got none")
-    results = merge([read(d) for d in directories])
+    each = [read(d) for d in directories]
+    results = merge(each)
+    notes = _unlike({r.name: configuration(d) for r, d in zip(each, directories)})
+    if budget is not None:
+        results, dear = _affordable(results, budget)
+        notes += dear
     if out is not None:
-        _write_compare(results, Path(out))
-    return table.as_text(results, paired=True)
+        _write_compare(results, Path(out), notes)
+    return "\n".join([table.as_text(results, paired=True), *(f"{about}: {said}" for about, said in notes)])
+
+
+def _unlike(configurations: Mapping[str, Mapping[str, Any] | None]) -> list[tuple[str, str]]:
+    """In what the runs differ besides their methods: each key with what each run says."""
+    known = {name: c for name, c in configurations.items() if c is not None}
+    silent = [name for name in configurations if name not in known]
+    if not known or len(configurations) < 2:
+        return []
+    of_no_method = [
+        k
+        for k in dict.fromkeys(k for c in known.values() for k in c)
+        if k.partition(".")[0] not in {*METHODS, "method", "every", "tuned"}
+    ]
+    found = []
+    for key in of_no_method:
+        values = {name: c.get(key) for name, c in known.items()}
+        if any(v != next(iter(values.values())) for v in values.values()):
+            said = "; ".join(f"{name} {_value(v)}" for name, v in values.items())
+            found.append((f"the runs differ in {key}", said))
+    if silent:
+        found.append(("nothing is known of the training of", f"{', '.join(silent)} (made in Python)"))
+    return found
+
+
+def _value(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else "default" if value is None else str(value)
+
+
+def _affordable(results: Results, budget: Budget) -> tuple[Results, list[tuple[str, str]]]:
+    """The methods that keep within a budget, and what is said of the others."""
+    dear = {}
+    for method in results.methods:
+        for what, most in (("compute", budget.compute), ("memory", budget.memory)):
+            spent = max((v for v in results.spent(method, what).flat if not math.isnan(v)), default=math.inf)
+            if most is not None and spent > most:
+                dear[method] = f"{what} {spent:,.0f}, more than {most:,}"
+    left = [m for m in results.methods if m not in dear]
+    notes = [(f"{method} is left out, over the budget", said) for method, said in dear.items()]
+    if not left:
+        raise RunError(f"nothing is within the budget: {'; '.join(f'{m}: {said}' for m, said in dear.items())}")
+    return results.without(list(dear)), notes
 
 
 def answer(results: Results) -> str:
@@ -207,7 +258,7 @@ def _body(results: Results, draw: Callable[[str], Picture]) -> list[Section]:
 
 
 def _drawings(results: Results) -> Callable[[str], Picture]:
-    """Draws a picture by its name: ``heat:METHOD``, curves, bars, costs, compare, efficiency, surfaces."""
+    """Draws a picture by its name: ``heat:METHOD``, curves, bars, costs, compare, efficiency, compute, memory, surfaces."""
     from . import figures
     from . import surfaces as two_weights
 
@@ -263,6 +314,21 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             )
             alt = f"Parameters at the end, of one network's: {sizes}. ACC: {said('acc')}."
             return picture(figures.efficiency(results), alt, caption)
+        if kind in ("compute", "memory"):
+            metric = "memory_bytes"
+            ends = {m: float(results.spent(m, kind)[:, -1].mean()) for m in results.methods}
+            sums = "; ".join(f"{m} {table.amount(v, metric if kind == 'memory' else '')}" for m, v in ends.items())
+            caption = (
+                "Mean accuracy over the tasks seen against "
+                + (
+                    "examples passed forward and back in training"
+                    if kind == "compute"
+                    else "bytes kept because of past tasks"
+                )
+                + ": from the first task (thin) to the last (point, with 95% intervals over seeds)."
+            )
+            alt = f"At the end: {sums}. ACC: {said('acc')}."
+            return picture(figures.efficiency(results, kind), alt, caption)
         if kind == "compare":
             alt = f"ACC: {said('acc')}. BWT: {said('bwt')}. FWT: {said('fwt')}."
             caption = "Means with 95% intervals; small points are seeds."
@@ -271,7 +337,18 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
             figure, numbers = two_weights.surfaces()
             text = two_weights.caption(numbers)
             return picture(figure, f"Error surfaces. {text}", text)
-        known = ["bars", "compare", "costs", "curves", "efficiency", "heat", "heat:METHOD", "surfaces"]
+        known = [
+            "bars",
+            "compare",
+            "compute",
+            "costs",
+            "curves",
+            "memory",
+            "efficiency",
+            "heat",
+            "heat:METHOD",
+            "surfaces",
+        ]
         raise RunError(
             f"story.json asks for the figure {name!r}{nearest(name, known)}: expected the name of "
             f"a picture in figures/, or one of {', '.join(known)}"
@@ -282,7 +359,6 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
 
 def _within(path: Path, results: Results) -> Section:
     """The section of what was measured within tasks."""
-    import numpy as np
 
     from . import figures
 
@@ -423,7 +499,7 @@ def page(**parts: Any) -> str:
     return environment.get_template("report.html.j2").render(parts)
 
 
-def _write_compare(results: Results, out: Path) -> None:
+def _write_compare(results: Results, out: Path, notes: Sequence[tuple[str, str]] = ()) -> None:
     from . import figures
 
     one_file = out.suffix == ".html"
@@ -435,6 +511,12 @@ def _write_compare(results: Results, out: Path) -> None:
     draw = _drawings(results)
     sections = _body(results, draw)
     sections.insert(1, Section("compare", "Side by side", pictures=[draw("compare")]))
+    sections += [
+        Section("compute", "Accuracy for compute", pictures=[draw("compute")]),
+        Section("memory", "Accuracy for memory", pictures=[draw("memory")]),
+    ]
+    if notes:
+        sections.insert(2, Section("unlike", "What to know of these runs", kind="pairs", data=list(notes)))
     text = page(
         title=results.name,
         answer=answer(results),
@@ -447,6 +529,8 @@ def _write_compare(results: Results, out: Path) -> None:
         return
     for name in ("compare", "curves", "bars", "costs"):
         (folder / f"{name}.png").write_bytes(figures.png(getattr(figures, name)(results)))
+    for what in ("compute", "memory"):
+        (folder / f"{what}.png").write_bytes(figures.png(figures.efficiency(results, what)))
     write_atomically(out / "compare.html", text)
     write_atomically(out / "compare.csv", _csv(results))
 

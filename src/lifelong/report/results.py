@@ -22,10 +22,23 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RunError, nearest
+from ..config import read_yaml
+from ..errors import MethodError, RunError, nearest
 from ..matrix import Interval, RMatrix, interval, paired
 
-__all__ = ["COSTS", "HEADER", "MEASURES", "REFERENCES", "Results", "load", "merge", "parse", "read"]
+__all__ = [
+    "COSTS",
+    "HEADER",
+    "MEASURES",
+    "PEEKING",
+    "REFERENCES",
+    "Results",
+    "configuration",
+    "load",
+    "merge",
+    "parse",
+    "read",
+]
 
 HEADER = "stream,scenario,method,seed,after,on,metric,value,n,seconds"
 MEASURES = {
@@ -49,6 +62,8 @@ COSTS = {
 _SUMS = ("train_seconds", "examples_forward", "examples_backward")  # they stand task by task
 # They train on all data at once, or keep a network for each task: others are held to them.
 REFERENCES = ("joint", "joint_once", "independent")
+
+PEEKING = " (peeking)"  # behind the name of a method whose constants were chosen on the test data
 
 _AGAIN = "the file is written by a run: restore it, or run again"
 
@@ -113,6 +128,41 @@ class Results:
         found = {m: self.interval(m, "parameter_ratio").mean for m in self.methods}
         return found if any(v == v and v != 1 for v in found.values()) else {}
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The part of its steps that each method took within a budget of compute, mean over tasks and seeds; empty without one."""
+        found = {}
+        for method in self.methods:
+            each = [v for s in self.seeds[method] for v in self.values.get((method, s, "steps_share"), {}).values()]
+            if known := [v for v in each if not math.isnan(v)]:
+                found[method] = math.fsum(known) / len(known)
+        return found
+
+    def spent(self, method: str, what: str) -> NDArray[np.float64]:
+        """What a method has cost after each task, ``[seeds, T+1]``: compute (passes so far, forward and back), memory (bytes) or parameters
+        (of those at the beginning). NaN where it is not known."""
+        rows = []
+        for seed in self._seeds(method):
+
+            def by_task(metric: str, seed: int = seed) -> NDArray[np.float64]:
+                found = self.values.get((method, seed, metric), {})
+                return np.array([found.get(t, np.nan) for t in range(self.T + 1)])
+
+            if what == "compute":
+                passes = by_task("examples_forward") + by_task("examples_backward")
+                passes[0] = np.nan_to_num(passes[0])  # written only where a probe chose the order
+                rows.append(np.cumsum(passes))
+            elif what == "memory":
+                rows.append(by_task("memory_bytes"))
+            else:
+                rows.append(by_task("parameters") / by_task("parameters")[0])
+        return np.stack(rows)
+
+    def without(self, methods: Sequence[str]) -> Results:
+        """The same without some methods."""
+        kept = {m: s for m, s in self.seeds.items() if m not in methods}
+        return replace(self, seeds=kept, unfinished=tuple(u for u in self.unfinished if u[0] in kept))
+
     def difference(self, method: str, other: str, metric: str) -> Interval:
         """`method` − `other`, paired on the seeds both were run with (n = 0: there are none)."""
         common = [s for s in self._seeds(method) if s in self._seeds(other)]
@@ -160,7 +210,19 @@ def read(directory: Path | str) -> Results:
         ) from None
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-    return parse(path, rows, load(directory, "summary.json").get("tasks", ()))
+    found = parse(path, rows, load(directory, "summary.json").get("tasks", ()))
+    if (configuration(directory) or {}).get("tuned") == "oracle":
+        return _renamed(found, {m: m + PEEKING for m in found.methods})
+    return found
+
+
+def configuration(directory: Path | str) -> dict[str, Any] | None:
+    """The configuration of a run directory by dotted keys; None where there is none (it was made in Python)."""
+    path = Path(directory) / "config.yaml"
+    try:
+        return read_yaml(path) if path.exists() else None
+    except MethodError as error:
+        raise RunError(f"{error}: restore it, or remove it") from error
 
 
 def load(directory: Path, name: str) -> dict[str, Any]:
@@ -193,13 +255,25 @@ def merge(results: Sequence[Results]) -> Results:
     count = Counter(m for r in results for m in r.methods)
     renamed = [{m: f"{r.name}/{m}" if count[m] > 1 else m for m in r.methods} for r in _told_apart(results)]
     name = ", ".join(r.name for r in results)
+    every = [_renamed(r, names) for r, names in zip(results, renamed)]
     return replace(
         first,
         name=name,
-        seeds={n[m]: s for r, n in zip(results, renamed) for m, s in r.seeds.items()},
-        cells={(n[m], s): R for r, n in zip(results, renamed) for (m, s), R in r.cells.items()},
-        unfinished=tuple((n[m], s) for r, n in zip(results, renamed) for m, s in r.unfinished),
-        values={(n[m], s, k): v for r, n in zip(results, renamed) for (m, s, k), v in r.values.items()},
+        seeds={m: s for r in every for m, s in r.seeds.items()},
+        cells={key: R for r in every for key, R in r.cells.items()},
+        unfinished=tuple(u for r in every for u in r.unfinished),
+        values={key: v for r in every for key, v in r.values.items()},
+    )
+
+
+def _renamed(results: Results, names: Mapping[str, str]) -> Results:
+    """With other names of its methods."""
+    return replace(
+        results,
+        seeds={names[m]: s for m, s in results.seeds.items()},
+        cells={(names[m], s): R for (m, s), R in results.cells.items()},
+        unfinished=tuple((names[m], s) for m, s in results.unfinished),
+        values={(names[m], s, k): v for (m, s, k), v in results.values.items()},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..matrix import Interval
-from .results import MEASURES, Results
+from .results import MEASURES, PEEKING, Results
 
 __all__ = ["SIGNED", "amount", "as_text", "differences", "number", "rows"]
 
@@ -79,6 +79,11 @@ def as_text(results: Results, paired: bool = False) -> str:
     if sizes := results.sizes:
         said = ", ".join(f"{m} {v:.2f}" for m, v in sizes.items())
         blocks.append(f"parameters at the end, of those of one network: {said}")
+    if shares := results.shares:
+        said = ", ".join(f"{m} {v:.2f}" for m, v in shares.items())
+        blocks.append(f"part of its steps that each took within its budget of compute: {said}")
+    if any(m.endswith(PEEKING) for m in results.methods):
+        blocks.append("peeking: constants chosen on the test data; a bound, and no method's result")
     return "\n\n".join(blocks) + "\n"
 
 
