@@ -55,6 +55,7 @@ def protect(
             f"{method.name} needs a training loop of its own (it chooses the data, restarts or grows the network, or answers "
             "in its place): use Learner or fit"
         )
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper, which never steps itself
     return Guard(model, optimizer, method, scenario, seed)
 
 
