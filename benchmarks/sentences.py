@@ -196,6 +196,7 @@ def learn(method: Method, made: Tasks, outputs: int, setting: Setting, seed: int
     from lifelong.trainers.huggingface import LifelongCallback
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.manual_seed(derive(seed, "weights") % 2**32)
     model = Intents(outputs, setting.rank)
     keeper = LifelongCallback(method, scenario="class", seed=seed)

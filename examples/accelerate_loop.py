@@ -16,16 +16,16 @@ from lifelong import EWC, MLP, Finetune, Method, permuted, protect
 
 
 def learn(method: Method) -> list[float]:
-    stream = permuted(tasks=3, source="mnist-mini")
+    stream = permuted(tasks=3, source="digits")
     torch.manual_seed(0)
-    net = MLP((100,))(stream.shape, stream.outputs)
+    net = MLP((100, 100))(stream.shape, stream.outputs)
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
     model, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.1))
     guard = protect(model, optimizer, method)
     for task in stream:
         images = next(task.train.all(len(task.train)))
-        loader = accelerator.prepare(DataLoader(TensorDataset(images.x, images.y), batch_size=16, shuffle=True))
-        for _ in range(2):
+        loader = accelerator.prepare(DataLoader(TensorDataset(images.x, images.y), batch_size=8, shuffle=True))
+        for _ in range(3):
             for x, y in loader:
                 with accelerator.accumulate(model):
                     loss = F.cross_entropy(model(x), y)

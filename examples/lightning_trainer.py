@@ -49,16 +49,16 @@ class Replaying(Digits):
 
 
 def learn(method: Method) -> list[float]:
-    stream = permuted(tasks=3, source="mnist-mini")
+    stream = permuted(tasks=3, source="digits")
     torch.manual_seed(0)
-    net = MLP((100,))(stream.shape, stream.outputs)
+    net = MLP((100, 100))(stream.shape, stream.outputs)
     keeper = LifelongCallback(method)
     module = Replaying(net, keeper) if method.acts & {"examples", "loss"} else Digits(net)
     for task in stream:
         images = next(task.train.all(len(task.train)))
-        loader = DataLoader(TensorDataset(images.x, images.y), batch_size=32, shuffle=True)
+        loader = DataLoader(TensorDataset(images.x, images.y), batch_size=16, shuffle=True)
         lightning.Trainer(
-            max_epochs=2,
+            max_epochs=3,
             callbacks=[keeper],
             accelerator="cpu",
             logger=False,
@@ -75,7 +75,7 @@ def learn(method: Method) -> list[float]:
 def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")  # it would have more workers read a few thousand images
-    for method in (Finetune(), EWC(strength=30.0), Replay(slots=300)):
+    for method in (Finetune(), EWC(strength=30.0), Replay(slots=200)):
         found = learn(method)
         print(f"{method.name:10}  {'  '.join(f'{a:.2f}' for a in found)}  mean {sum(found) / len(found):.2f}")
 

@@ -13,7 +13,8 @@ Only trainable weights are anchored: with an adapter (PEFT) those of the adapter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -120,7 +121,7 @@ class LifelongCallback(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         assert self.guard is not None
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _whole(self.net.model):
             self.guard.consolidate(self.examples)
         self._saved = self.guard.state_dict()
         self._detach()
@@ -201,8 +202,19 @@ class LifelongCallback(TrainerCallback):
             self.guard.remove()
 
 
+@contextmanager
+def _whole(model: nn.Module) -> Iterator[None]:
+    """Out of the mixed precision that accelerate wraps a model's call in: squares of small numbers would be lost."""
+    wrapped = model.__dict__.pop("forward", None) if "_original_forward" in model.__dict__ else None
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
+
+
 def _folder(args: TrainingArguments, state: TrainerState) -> Path:
-    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "lifelong"
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / "lifelong"
 
 
 def _read(folder: Path) -> dict[str, Any]:

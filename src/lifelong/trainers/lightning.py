@@ -20,6 +20,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..errors import MethodError
 from ..guard import Guard, protect
@@ -74,7 +75,10 @@ class LifelongCallback(Callback):
             self.guard.remove()  # a training before may have failed
         if len(trainer.optimizers) != 1:
             raise MethodError(f"{len(trainer.optimizers)} optimizers: a method needs the one that trains the network")
-        self.examples = Loaded(trainer.train_dataloader, self.read)
+        loader = trainer.train_dataloader
+        if not isinstance(loader, DataLoader):
+            raise MethodError(f"a task is one DataLoader; got {type(loader).__name__}")
+        self.examples = Loaded(loader, self.read)
         guard = protect(pl_module, trainer.optimizers[0], self.method, scenario=self.scenario, seed=self.seed)
         self.guard = guard
         saved = self._saved
