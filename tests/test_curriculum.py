@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -33,7 +34,7 @@ from lifelong.curriculum import (
 )
 from lifelong.method import Costs
 from lifelong.stream import Stream
-from lifelong.streams import turning
+from lifelong.streams import copying, turning
 from lifelong.streams.turning import closed_form
 from lifelong.taxonomy import Affinities, Taxonomy, Transfer
 from toys import toy_stream
@@ -275,3 +276,37 @@ def test_one_task_has_one_order() -> None:
     assert math.isnan(found.wants()["blobs 2"].mean)
     chosen = learned(stream, NET, TRAINING, probe=Probe(few=20))
     assert chosen.order == (0,)
+
+
+# --- sequences of increasing length -----------------------------------------------------------------------------------
+def test_copying_asks_for_what_stood_at_the_place() -> None:
+    stream = copying((2, 5), symbols=3, seed=1, examples=50, test_examples=20)
+    assert stream.shape == (6, 1)
+    assert stream.outputs == 3 + 5
+    for task, length in zip(stream, (2, 5)):
+        for part, n in ((task.train, 50), (task.test, 20)):
+            chunk = next(part.all())
+            assert len(chunk.y) == n
+            for story, answer in zip(chunk.x[..., 0].tolist(), chunk.y.tolist()):
+                *rows, question = story
+                shown = [word for word in rows if word]
+                assert len(shown) == length
+                assert rows[-length:] == shown, "the latest symbol stands in the row before the question"
+                assert shown[question - 3 - 1] == answer + 1
+    again = next(copying((5,), symbols=3, seed=1, examples=50)[0].train.all())
+    assert torch.equal(again.x, next(stream[1].train.all()).x), "a length's sequences do not depend on the others'"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"lengths": ()}, "lengths"),
+        ({"lengths": (0, 2)}, "lengths"),
+        ({"lengths": (3, 3)}, "each once"),
+        ({"symbols": 1}, "two symbols"),
+        ({"scenario": "class"}, "the scenario 'domain'"),
+    ],
+)
+def test_copying_refuses(wrong: dict, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        copying(**wrong)

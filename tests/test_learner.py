@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,14 @@ def test_independent_is_a_network_each() -> None:
         fit(Independent(), toy_net(3), toy_stream("domain"))
     told = fit(Independent(oracle=True), toy_net(3), toy_stream("domain"))
     assert told.matrix().bwt == 0
+
+
+def test_independent_that_inherits_goes_on_as_fine_tuning_and_forgets_nothing() -> None:
+    stream = toy_stream("domain")
+    own = fit(Independent(oracle=True, inherit=True), toy_net(3), stream).matrix().R
+    tuned = fit(Finetune(), toy_net(3), stream).matrix().R
+    assert np.array_equal(np.diag(own[1:]), np.diag(tuned[1:])), "each task is learnt as fine-tuning learns it"
+    assert all(np.array_equal(own[k + 1 :, k], np.full(len(stream) - k, own[k + 1, k])) for k in range(len(stream)))
 
 
 def test_dropout_draws_from_its_own_generator() -> None:

@@ -507,3 +507,12 @@ def test_gdumb_trains_on_its_memory_alone(scenario) -> None:
         chunk = next(data.all())
         assert chunk.mask.gather(1, chunk.y[:, None]).all()
         assert chunk.mask.sum(1).tolist() == [3] * len(chunk.y)
+
+
+def test_per_class_bounds_what_is_kept_of_a_class() -> None:
+    for method in (Replay(300, fill="random", per_class=5), AGEM(300, fill="herding", per_class=5)):
+        memory = after(method)[0].state.memory
+        kept = memory.slots["y"][: memory.filled].bincount()
+        assert set(kept.tolist()) == {5}, "there were slots for more"
+    with pytest.raises(MethodError, match="per_class 5 with fill 'reservoir'"):
+        Replay(300, per_class=5)

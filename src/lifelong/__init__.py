@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .streams import (
         babi,
         clinc150,
+        copying,
         efficientnet_lite0,
         featured,
         from_folder,
@@ -95,6 +96,7 @@ _HOME = {
         *(
             "babi",
             "clinc150",
+            "copying",
             "efficientnet_lite0",
             "featured",
             "from_folder",
@@ -161,6 +163,7 @@ __all__ = [
     "choose",
     "choose_each",
     "clinc150",
+    "copying",
     "efficientnet_lite0",
     "featured",
     "fit",

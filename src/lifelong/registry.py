@@ -181,6 +181,12 @@ STREAMS: dict[str, Entry] = {
         "two classes whose direction turns: the best order of the tasks is known",
         defaults={"net.hidden": (), "epochs": 5, "batch_size": 10, "lr": 0.1, "weight_decay": 0.1},
     ),
+    "copying": Entry(
+        "lifelong.streams:copying",
+        "sequences of increasing length, one place of which is asked for",
+        "after Sodhani, Chandar & Bengio 2018, arXiv 1811.07017",
+        defaults={"net": "reader", "optimizer": "adam", "lr": 0.005, "batch_size": 32, "epochs": 10},
+    ),
     "babi": Entry(
         "lifelong.streams:babi",
         "questions about short stories: the bAbI tasks, or like ones made by the package",

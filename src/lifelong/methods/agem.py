@@ -28,6 +28,7 @@ class AGEM(Rehearsal):
         slots: how many examples are kept; 0: none.
         fill: which (see `Rehearsal`). With ring, random and herding only past tasks' are drawn; the others know no tasks.
         batch: how many are drawn in a step, with replacement.
+        per_class: see `Rehearsal`.
     """
 
     fill: Fill = "ring"

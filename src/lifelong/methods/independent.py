@@ -32,9 +32,11 @@ class Independent(Method):
 
     Args:
         oracle: tell it the task at test time even where the scenario hides it, as a reference for others.
+        inherit: a task's network begins as the last task's ended.
     """
 
     oracle: bool = False
+    inherit: bool = False
 
     name: ClassVar[str] = "independent"
     neutral: ClassVar[None] = None
@@ -53,7 +55,8 @@ class Independent(Method):
 
     def begin(self, state: Networks, edge: Edge) -> Networks:
         if edge.index:
-            edge.reset()
+            if not self.inherit:
+                edge.reset()
             return state
         return Networks([_copy(edge.net)])
 

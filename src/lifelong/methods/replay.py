@@ -25,7 +25,7 @@ class Replay(Rehearsal):
     """Learns from new and remembered examples together.
 
     Args:
-        slots, fill, batch: see `Rehearsal`.
+        slots, fill, batch, per_class: see `Rehearsal`.
         weighting: examples (every one counts alike), or tasks (each task counts alike, however many examples were drawn).
     """
 

@@ -228,12 +228,12 @@ def herd(features: Tensor, n: int) -> Tensor:
     """
     left = features.mean(0)  # k μ − Σ_{j<k} φ(p_j), which φ(x) must meet
     mean = left.clone()
-    free = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    square = features.square().sum(1)  # ‖φ(x)‖²; infinite where an example is taken
+    taken = torch.full_like(square[:1], float("inf"))
     order = []
     for _ in range(min(n, len(features))):
-        distance = (left - features).square().sum(1).masked_fill(~free, float("inf"))
-        best = distance.argmin()
+        best = torch.addmv(square, features, left, alpha=-2).argmin()  # ‖left − φ(x)‖² less a constant: one product
         order.append(best)
-        free[best] = False
+        square.index_copy_(0, best[None], taken)
         left = left + mean - features[best]
     return torch.stack(order) if order else torch.zeros(0, dtype=torch.int64, device=features.device)

@@ -73,11 +73,13 @@ class Rehearsal(Method, ABC):
             latest of each task). At the end of each task, classes sharing evenly: random, or herding (those whose mean
             feature is nearest the class's).
         batch: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
+        per_class: of a class at most so many, though there were slots for more (fill random or herding).
     """
 
     slots: int = 500
     fill: Fill = field(default="reservoir", kw_only=True)
     batch: int | None = field(default=None, kw_only=True)
+    per_class: int | None = field(default=None, kw_only=True)
 
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
 
@@ -88,6 +90,11 @@ class Rehearsal(Method, ABC):
             raise MethodError(f"{self.name}: fill {self.fill!r}: expected one of {', '.join(get_args(Fill))}")
         if self.batch is not None and self.batch < 1:
             raise MethodError(f"{self.name}: batch {self.batch}: expected at least 1")
+        if self.per_class is not None and (self.per_class < 1 or self.fill in AT_STEPS):
+            raise MethodError(
+                f"{self.name}: per_class {self.per_class} with fill {self.fill!r}: expected at least 1, and random or herding, "
+                "which choose a class's examples when its task is over"
+            )
 
     @property
     def acts(self) -> frozenset[str]:
@@ -115,17 +122,26 @@ class Rehearsal(Method, ABC):
         return replace(state, memory=fill(state.memory, values, generator))
 
     def end(self, state: Past, edge: Edge) -> Past:
-        return exemplars(state, edge, edge.examples, self.slots, herding=self.fill == "herding")
+        return exemplars(state, edge, edge.examples, self.slots, self.fill == "herding", per_class=self.per_class)
 
 
-def exemplars(state: Past, edge: Edge, examples: Examples, slots: int, herding: bool, replaced: bool = False) -> Past:
-    """With exemplars of each class of `examples`, herded or drawn at random; all groups share the slots evenly. A class that returns
-    gets a further group, or its old one is `replaced`."""
+def exemplars(
+    state: Past,
+    edge: Edge,
+    examples: Examples,
+    slots: int,
+    herding: bool,
+    replaced: bool = False,
+    per_class: int | None = None,
+) -> Past:
+    """With exemplars of each class of `examples`, herded or drawn at random; all groups share the slots evenly, up to `per_class`
+    each. A class that returns gets a further group, or its old one is `replaced`."""
     labels = examples.labels
     classes = labels.unique().tolist()
     if replaced and state.memory.filled:
         state = replace(state, memory=_without(state.memory, classes))
     quota = max(1, slots // (len(state.memory.groups) + len(classes)))
+    quota = min(quota, per_class or quota)
     groups = []
     for c in classes:
         rows = (labels == c).nonzero().flatten().cpu()

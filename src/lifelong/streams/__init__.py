@@ -1,5 +1,6 @@
 """Where tasks come from: labelled images, questions about stories, and your own data."""
 
+from .copying import copying
 from .features import efficientnet_lite0, featured
 from .folder import from_folder
 from .frame import from_frame
@@ -19,6 +20,7 @@ __all__ = [
     "Source",
     "babi",
     "clinc150",
+    "copying",
     "efficientnet_lite0",
     "featured",
     "from_folder",
