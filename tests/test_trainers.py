@@ -286,6 +286,26 @@ def test_half_precision(method: Method, tmp_path: Path) -> None:
         torch.testing.assert_close(t, ends[1][name], rtol=0.1, atol=0.02)
 
 
+def test_the_same_trainer_again(tmp_path: Path) -> None:
+    from transformers.trainer_utils import set_seed
+
+    stream, ends = sentences("class"), []
+    for again in (False, True):
+        model = bert(stream.outputs)
+        own = keeper(chain(EWC(5.0, importance="sampled"), Replay(40)))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        trainer = train(model, tmp_path, stream[0], own, optimizer=optimizer, ordered=False)
+        if again:
+            trainer.train_dataset = Sentences(stream[1].train)
+            set_seed(42)  # as a new one does
+            trainer.train()
+        else:
+            train(model, tmp_path, stream[1], own, optimizer=optimizer, ordered=False)
+        assert own.guard.learnt == TASKS
+        ends.append(weights(model))
+    assert same(*ends)
+
+
 def test_resumed_it_ends_where_it_would_have(tmp_path: Path) -> None:
     stream = sentences("class")
     method = chain(EWC(2.0, importance="sampled"), Replay(40))
