@@ -4,6 +4,7 @@ import doctest
 import importlib
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,9 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParse
 import lifelong
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TRANSLATED = sorted([*ROOT.glob("*.zh-CN.md"), *(ROOT / "docs").glob("*.zh-CN.md")])
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(TRANSLATED))]
+BLOCK = re.compile(r"^```\w+\n.*?^```", re.DOTALL | re.MULTILINE)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(lifelong.__path__, "lifelong."))
 
 
@@ -48,6 +51,16 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     document = (PYTHON if page.name == "README.md" else COMMANDS).parse(page)
     for example in document.examples():
         example.evaluate()
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
+def test_a_translation_has_the_same_commands_and_pictures(page: Path) -> None:
+    """So that what is run of the original holds of it, too."""
+    original = page.with_name(page.name.replace(".zh-CN", ""))
+    theirs, ours = (p.read_text(encoding="utf-8") for p in (original, page))
+    assert BLOCK.findall(ours) == BLOCK.findall(theirs)
+    pictures = re.compile(r"!\[.*?\]\((.*?)\)")
+    assert pictures.findall(ours) == pictures.findall(theirs)
 
 
 @pytest.mark.parametrize("name", MODULES)

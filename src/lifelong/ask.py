@@ -8,12 +8,10 @@ from typing import final
 
 import torch
 
-from .checkpoint import Store
-from .errors import DataError, MethodError, RunError
-from .fitting import learner_for
+from .errors import DataError, MethodError
 from .jobs import resume
 from .nets.memory_network import Attentive
-from .run import Job
+from .recall import recall
 from .streams.stories import Question, encode, sentence, story
 
 __all__ = ["Answer", "ask"]
@@ -71,12 +69,6 @@ def ask(
         raise MethodError(
             f"{folder} is a run on the stream {config.stream!r}, which has no questions: ask one on 'babi'"
         )
-    job = Job(config.methods[0] if method is None else method, config.seeds[0] if seed is None else seed)
-    if job.method not in config.methods or job.seed not in config.seeds:
-        raise MethodError(
-            f"{folder} has no {job.method} with seed {job.seed}; it has {', '.join(config.methods)} with seeds "
-            f"{', '.join(map(str, config.seeds))}"
-        )
     try:
         sentences = story(story_file.read_text(encoding="utf-8"), f"the story {story_file}")
     except (OSError, UnicodeDecodeError) as error:
@@ -84,17 +76,8 @@ def ask(
     words = sentence(question)
     if not words:
         raise DataError(f"the question {question!r} has no words: ask something like 'Where is Ada?'")
-    saved = Store(folder / job.folder).newest()
-    if saved is None:
-        raise RunError(
-            f"{folder} has no checkpoint of {job.method} with seed {job.seed} yet: let it learn a task first"
-        )
-    stream = config.build_stream(job.seed)
-    learner = learner_for(
-        config.build_method(job.method), config.build_net(), stream, config.build_training(), job.seed
-    )
-    saved["meta"].pop("record")
-    learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
+    found = recall(folder, method, seed)
+    stream, learner = found.stream, found.learner
     memory = stream.shape[0] - 1
     numbers = {word: i for i, word in enumerate(stream.class_names, 1)}
     width = max(len(s) for s in (*sentences, words))

@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,6 +103,7 @@ def _main(args: list[str]) -> int:
     asked.add_argument("--method", help="whose answer (default: the run's first method)")
     asked.add_argument("--seed", type=int, help="of which seed (default: the run's first)")
     asked.add_argument("--task", type=int, metavar="N", help="the number of the kind of question (scenario task only)")
+    _release_commands(command)
     for kind in ("methods", "streams", "nets"):
         listed = commands.add_parser(kind, help=f"the {kind} there are")
         listed.add_argument("--json", action="store_true", help="as JSON")
@@ -131,6 +132,8 @@ def _main(args: list[str]) -> int:
 
         print(ask(said.dir, said.story, said.question, said.method, said.seed, said.task))
         return 0
+    if said.command in ("gate", "export", "predict"):
+        return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)
     if said.command == "resume":
         return _resume(said.dir, said.jobs)
     from . import report
@@ -139,6 +142,135 @@ def _main(args: list[str]) -> int:
         print(report.compare(said.dirs, said.out))
     else:
         print(report.write(said.dir))
+    return 0
+
+
+# --- release -----------------------------------------------------------------------------------------------------------
+def _release_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    gated = command(
+        "gate", "did a new model forget what an old one knew? Exit status 0: passed, 1: failed, 2: nothing was decided"
+    )
+    for which in ("old", "new"):
+        gated.add_argument(
+            f"--{which}",
+            type=Path,
+            required=True,
+            metavar="DIR|CSV",
+            help=f"the {which} model: a run's directory, or its answers: columns label, prediction, and if known task and id",
+        )
+        gated.add_argument(f"--{which}-method", metavar="NAME", help=f"of the {which} run (default: its first)")
+        gated.add_argument(f"--{which}-seed", type=int, metavar="N", help=f"of the {which} run (default: its first)")
+    gated.add_argument(
+        "--max-drop",
+        default="0.01",
+        metavar="X|none",
+        help="most that the accuracy may drop, over all and in each task (default: 0.01)",
+    )
+    gated.add_argument(
+        "--max-negative-flips",
+        default="none",
+        metavar="X|none",
+        help="most examples that may be right before and wrong now (default: none)",
+    )
+    gated.add_argument(
+        "--worst-class", default="none", metavar="X|none", help="most that any class may drop (default: none)"
+    )
+    gated.add_argument(
+        "--decide",
+        choices=("point", "shown", "excluded"),
+        default="point",
+        help="on the measured numbers; or on the intervals, failing where more than the limit is shown, or passing only where it is excluded",
+    )
+    gated.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")
+    gated.add_argument("--markdown", type=Path, metavar="FILE", help="write the findings there (default: print them)")
+    gated.add_argument("--json", type=Path, metavar="FILE", help="write them there as JSON")
+    exported = command("export", "what a run has learnt to predict, as a folder to be shipped, with a model card")
+    exported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    exported.add_argument(
+        "--to",
+        choices=("safetensors", "torch", "onnx"),
+        default="safetensors",
+        help="safetensors (reading it runs nothing), a torch.export program, or ONNX (default: safetensors)",
+    )
+    exported.add_argument("--out", type=Path, required=True, help="folder to make")
+    exported.add_argument("--method", help="whose (default: the run's first method)")
+    exported.add_argument("--seed", type=int, help="of which seed (default: the run's first)")
+    exported.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="most that a program's scores may differ from the run's (default: 1e-4)",
+    )
+    asked = command("predict", "answers of an export, as CSV: id, answer, probability")
+    asked.add_argument("dir", type=Path, metavar="EXPORT", help="a folder that `lifelong export` made")
+    asked.add_argument(
+        "inputs", metavar="FILE|FOLDER|-", help="CSV, images, or text, as the export takes it; - reads standard input"
+    )
+    asked.add_argument("--task", help="name or number of the task that the inputs belong to, where it must be known")
+    asked.add_argument("--resize", action="store_true", help="resize images of other sizes")
+    asked.add_argument("--trust", action="store_true", help="run a program (torch, onnx), whose maker you trust")
+    asked.add_argument("--out", type=Path, metavar="FILE", help="write the answers there (default: print them)")
+
+
+def _gate(said: argparse.Namespace) -> int:
+    from .checkpoint import write_atomically
+    from .options import convert
+    from .release.answers import Answers
+    from .release.gate import Limits, gate
+
+    def answers(path: Path, method: str | None, seed: int | None, tasks: Sequence[str] | None = None) -> Answers:
+        if path.is_dir():
+            return Answers.of_run(path, method, seed, tasks)
+        if method is not None or seed is not None:
+            raise MethodError(f"{path} is no run's directory: a file of answers has no methods and seeds")
+        return Answers.read(path)
+
+    try:
+        named = {
+            k: convert(float | None, getattr(said, k), k) for k in ("max_drop", "max_negative_flips", "worst_class")
+        }
+        limits = Limits(**named, decide=said.decide, confidence=said.confidence)
+        old = answers(said.old, said.old_method, said.old_seed)
+        tasks = list(dict.fromkeys(old.task or ())) if old.inputs else None
+        found = gate(old, answers(said.new, said.new_method, said.new_seed, tasks), limits)
+        if said.json is not None:
+            write_atomically(said.json, found.to_json())
+        if said.markdown is not None:
+            write_atomically(said.markdown, found.to_markdown())
+    except LifelongError as error:  # 1 means that the new model forgot, and nothing else
+        print(f"lifelong: {error}", file=sys.stderr)
+        return 2
+    if said.markdown is None:
+        print(found.to_markdown())
+    failed = sum(not c.passed for c in found.checks)
+    print(f"gate {'failed' if failed else 'passed'}: {failed} of {len(found.checks)} limits exceeded", file=sys.stderr)
+    return 0 if found.passed else 1
+
+
+def _export(said: argparse.Namespace) -> int:
+    from .release.export import export
+
+    done = export(said.dir, said.out, said.to, said.method, said.seed, said.tolerance)
+    for name, size in done.files.items():
+        print(f"{size:>12,} bytes  {done.folder / name}")
+    print(
+        f"read back: {done.inputs} test inputs, largest difference of the scores from the run's {done.difference:.2e}"
+    )
+    print(f"model card: {done.folder / 'README.md'}")
+    return 0
+
+
+def _predict(said: argparse.Namespace) -> int:
+    from .checkpoint import write_atomically
+    from .release.export import reader
+    from .release.inputs import answers_csv, read_inputs
+
+    about, scores = reader(said.dir, said.trust)
+    text = answers_csv(about, scores, read_inputs(about, said.inputs, said.resize), said.task)
+    if said.out is None:
+        print(text, end="")
+    else:
+        write_atomically(said.out, text)
     return 0
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .method import Method
     from .stream import Stream
 
-__all__ = ["Config", "defaults_of", "known_keys", "net_of"]
+__all__ = ["Config", "defaults_of", "known_keys", "net_of", "plain"]
 
 
 @final
@@ -118,7 +118,7 @@ class Config:
             tree["threads"] = self.threads
         if self.order is not None:
             tree["order"] = self.order
-        return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(plain(tree), sort_keys=False, allow_unicode=True)
 
     @staticmethod
     def load(path: Path) -> Config:
@@ -248,9 +248,10 @@ def seeds_of(said: Any) -> tuple[int, ...]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As YAML and JSON have it: lists for tuples, text for paths."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value

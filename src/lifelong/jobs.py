@@ -19,7 +19,7 @@ from .config import Config
 from .errors import LifelongError, MethodError, RunError
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "refuse", "resume"]
+__all__ = ["Message", "execute", "precision", "refuse", "resume"]
 
 
 class Message(NamedTuple):
@@ -64,7 +64,7 @@ def execute(
         with torch.random.fork_rng(devices=[]):
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
-    _precision(config.precision)
+    precision(config.precision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,7 +145,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                 config.build_training(),
                 job.seed,
                 _device(config.device),
-                _precision(config.precision),
+                precision(config.precision),
             )
             if (folder / "order.json").exists():  # a run costs what its order took to find
                 learner.costs = Costs(**json.loads((folder / "order.json").read_text(encoding="utf-8"))["costs"])
@@ -198,7 +198,12 @@ def _device(name: str) -> Any:
         ) from error
 
 
-def _precision(name: str) -> Any:
+def precision(name: str) -> Any:
+    """The type of the numbers that a run calculates in.
+
+    Raises:
+        MethodError: there is none of that name.
+    """
     import torch
 
     known = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}

@@ -183,6 +183,9 @@ class Method:
     asks: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
+    # Fields of the state that are lists with an entry a task, of which `predict` reads one at a time: an export keeps each entry in
+    # a file of its own, and loads it when it is asked for.
+    apart: ClassVar[tuple[str, ...]] = ()
 
     @property
     def oracle(self) -> bool:
@@ -254,6 +257,10 @@ class Method:
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         """Scores ``[B, C]``, the largest of which is the answer; at most one method of a chain claims it."""
         raise MethodError(f"{self.name} does not predict: the network does")
+
+    def answering(self, state: Any) -> Any:
+        """The state with only what `predict` reads of it (no past examples, where it needs none): an export holds this."""
+        return state
 
     def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
         """`n` inputs as the method draws them ``[n, ...]``, for people to look at; None: it draws none."""
@@ -443,6 +450,10 @@ class Chain(Method):
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         [(m, s)] = self._each("predict", state)
         return m.predict(s, net, x, task)
+
+    def answering(self, state: Any) -> Any:
+        """The state with only what `predict` reads of it (no past examples, where it needs none): an export holds this."""
+        return state
 
     def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
         drawn = (m.sample(s, n, generator) for m, s in self._pairs(state))

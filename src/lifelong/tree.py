@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from .errors import RunError
 from .vector import Vector
 
-__all__ = ["join", "nbytes", "split"]
+__all__ = ["join", "mapped", "nbytes", "split"]
 
 
 def split(value: Any, path: str = "") -> tuple[dict[str, Tensor], Any]:
@@ -91,6 +92,20 @@ def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
     if hint is Any or hint in (int, float, str, bool):
         return node
     raise TypeError(f"a state cannot hold a {hint}")
+
+
+def mapped(value: Any, f: Callable[[Any], Any]) -> Any:
+    """The same tree with ``f(t)`` in the place of each leaf `t`: a tensor, or anything that is no part of a tree."""
+    if isinstance(value, Vector):
+        return Vector(value.names, [f(t) for t in value.tensors])
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {x.name: mapped(getattr(value, x.name), f) for x in dataclasses.fields(value)}
+        return dataclasses.replace(value, **parts)
+    if isinstance(value, dict):
+        return {k: mapped(v, f) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(v, f) for v in value)
+    return f(value)
 
 
 def nbytes(value: Any) -> int:

@@ -74,6 +74,7 @@ class ExpertGate(Method):
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has a network of its own; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True
+    apart: ClassVar[tuple[str, ...]] = ("nets", "gates")
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength)
@@ -153,13 +154,16 @@ class ExpertGate(Method):
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter_(1, best[:, None], True)
         if self.least is not None:
             chosen |= p >= self.least
-        scores = next(net.parameters()).new_zeros(len(x), len(state.classes[0]))
-        alone = chosen.sum(1) == 1
-        for k in chosen.any(0).nonzero().flatten().tolist():
-            rows = chosen[:, k].nonzero().flatten()
+        scores = next(net.parameters()).new_zeros(x.shape[0], len(state.classes[0]))
+        alone = chosen.sum(1, keepdim=True) == 1
+        # what is exported as a program cannot choose what it runs: there all experts answer all inputs
+        every = torch.compiler.is_exporting()
+        for k in range(len(state.nets)) if every else chosen.any(0).nonzero().flatten().tolist():
+            rows: Any = slice(None) if every else chosen[:, k].nonzero().flatten()
             f = functional_call(net, state.nets[k], (x[rows],)).masked_fill(~state.classes[k], float("-inf"))
             # what one expert answers are its logits; what several do, their probabilities, weighed
-            scores[rows] += torch.where(alone[rows, None], f, p[rows, k, None] * f.softmax(1))
+            said = torch.where(alone[rows], f, p[rows, k, None] * f.softmax(1))
+            scores[rows] += said.masked_fill(~chosen[rows, k, None], 0.0) if every else said
         return scores
 
     def parameters(self, state: Any, net: nn.Module) -> int:

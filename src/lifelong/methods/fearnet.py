@@ -33,6 +33,7 @@ from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
 from ..nets.mirror import Mirror
 from ..nets.mlp import MLP
+from ..parts.features import distances
 from ..parts.fisher import evaluating
 from ..parts.generators import Adam, Learnt
 from ..random import generator
@@ -223,9 +224,9 @@ class FearNet(Method):
 
 def nearness(x: Tensor, u: Tensor, y: Tensor, classes: int) -> Tensor:
     """P_HC(k | x) ``[B, C]`` of inputs ``[B, d]`` by recent examples `u` ``[n, d]`` with labels `y`."""
-    nearest = x.new_full((len(x), classes), float("inf"))
+    nearest = x.new_full((x.shape[0], classes), float("inf"))
     centre = u.mean(0)  # far from the origin the distances would be rounded
-    nearest.scatter_reduce_(1, y.expand(len(x), -1), torch.cdist(x - centre, u - centre), "amin")
+    nearest.scatter_reduce_(1, y.expand(x.shape[0], -1), distances(x - centre, u - centre), "amin")
     beta = 1 / (EPSILON + nearest)  # 0 where a class has no example
     return beta / beta.sum(1, keepdim=True)
 

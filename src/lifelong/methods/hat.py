@@ -152,6 +152,9 @@ class HAT(Method):
             "hat shares a network of fixed size among the tasks: it cannot be chained with one that grows"
         )
 
+    def answering(self, state: Attended) -> Attended:
+        return replace(state, fixed=Vector((), []))
+
     def predict(self, state: Attended | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if task is None:
             raise MethodError("hat needs the task of the inputs: predict(x, task)")

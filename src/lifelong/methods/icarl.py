@@ -27,8 +27,9 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
 from ..parts.distillation import answers, grown, kept
-from ..parts.features import features
+from ..parts.features import distances, features
 from ..parts.fisher import evaluating
+from ..parts.memory import Memory
 from ..parts.rehearsal import Past, exemplars
 from ..stream import Examples, Joined, Scenario, Tensors
 from ..vector import Vector
@@ -123,8 +124,11 @@ class ICaRL(Method):
         means = None if means is None or mapping.outputs is None else F.pad(means, (0, 0, 0, more))
         return replace(state, seen=seen, old=old, weights=weights, means=means)
 
+    def answering(self, state: Exemplars) -> Exemplars:
+        return replace(state, past=replace(state.past, memory=Memory.empty(0)), weights=None)
+
     def predict(self, state: Exemplars | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.means is None or self.classifier == "network":
             return net(x)  # type: ignore[no-any-return]
-        distance = torch.cdist(F.normalize(features(net, x)), state.means)
+        distance = distances(F.normalize(features(net, x)), state.means)
         return (-distance).masked_fill(~state.means.any(1), float("-inf"))

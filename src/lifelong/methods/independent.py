@@ -42,6 +42,7 @@ class Independent(Method):
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task starts from the initial network; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True
+    apart: ClassVar[tuple[str, ...]] = ("nets",)
 
     def check(self, scenario: Scenario) -> None:
         if scenario != "task" and not self.oracle:

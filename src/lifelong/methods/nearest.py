@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..growth import IndexMap
 from ..method import Edge, Method, Spec
+from ..parts.features import distances
 from ..stream import Examples
 from ..vector import Vector
 
@@ -76,7 +77,7 @@ class NearestMean(_Nearest):
             return net(x)  # type: ignore[no-any-return]
         means = state.sums / state.counts[:, None].clamp(min=1)
         centre = state.sums.sum(0) / state.counts.sum()  # far from the origin the distances would be rounded
-        distance = torch.cdist(x.flatten(1).to(means) - centre, means - centre)
+        distance = distances(x.flatten(1).to(means) - centre, means - centre)
         return (-distance).masked_fill(state.counts == 0, float("-inf"))
 
 
@@ -110,7 +111,7 @@ class NearestNeighbour(_Nearest):
     def predict(self, state: Inputs | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.x is None:
             return net(x)  # type: ignore[no-any-return]
-        nearest = state.x.new_full((len(x), state.outputs), float("inf"))
+        nearest = state.x.new_full((x.shape[0], state.outputs), float("inf"))
         centre = state.x.mean(0)  # far from the origin the distances would be rounded
-        distance = torch.cdist(x.flatten(1).to(state.x) - centre, state.x - centre)
-        return -nearest.scatter_reduce(1, state.y.expand(len(x), -1), distance, "amin")
+        distance = distances(x.flatten(1).to(state.x) - centre, state.x - centre)
+        return -nearest.scatter_reduce(1, state.y.expand(x.shape[0], -1), distance, "amin")

@@ -149,7 +149,7 @@ class Attentive(nn.Module):
         # l_j is 1 + slope · along_j: two counts of each word, plain and by its place, and one product for all embeddings
         along = word * (torch.arange(1, J + 1, device=x.device) - (n + 1) / 2) / n.clamp(min=1)
         index = (own - 1).clamp(min=0)
-        zeros = torch.zeros((len(own), table.shape[0]), dtype=table.dtype, device=x.device)
+        zeros = torch.zeros((own.shape[0], table.shape[0]), dtype=table.dtype, device=x.device)
         sums = zeros.scatter_add(1, index, word) @ table
         if self.about.position:
             sums = sums + zeros.scatter_add(1, index, along) @ (table * self.slope.repeat(len(embeddings)))

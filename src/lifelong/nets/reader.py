@@ -64,7 +64,9 @@ class _Reads(nn.Module):
         # words to the front, in their order; what is behind the longest story is cut off. How long that is is data (one wait for
         # the device a step), and it saves nine tenths of the work.
         order = (flat == 0).to(torch.int8).argsort(dim=1, stable=True)
-        flat = flat.gather(1, order)[:, : max(1, int(words.max()))]
+        flat = flat.gather(1, order)
+        if not torch.compiler.is_exporting():  # a program has no shapes that depend on data
+            flat = flat[:, : max(1, int(words.max()))]
         states, _ = self.rnn(self.words(flat))
         last = (words - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
         logits: Tensor = self.out(states.gather(1, last).squeeze(1))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import MethodError
 
-__all__ = ["features", "head_names", "last_linear"]
+__all__ = ["distances", "features", "head_names", "last_linear"]
 
 
 def last_linear(net: nn.Module) -> nn.Linear:
@@ -44,3 +44,10 @@ def features(net: nn.Module, x: Tensor) -> Tensor:
     finally:
         hook.remove()
     return torch.flatten(kept[-1], 1)
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """‖x_i − y_j‖, ``[n, m]`` of ``[n, d]`` and ``[m, d]``."""
+    if torch.compiler.is_exporting():  # as operators that every runtime has, and for any number of rows
+        return (x[:, None] - y).square().sum(2).sqrt()
+    return torch.cdist(x, y)

@@ -15,7 +15,7 @@ from ..stream import Scenario, Stream
 from .labelled import HELD_OUT
 from .own import DEEP, stream_of
 
-__all__ = ["from_folder"]
+__all__ = ["ENDINGS", "from_folder", "pillow", "unreadable"]
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -83,12 +83,12 @@ class _Files(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, str]:
         path, label = self.images[index]
         try:
-            with _pillow().open(path) as opened:
+            with pillow().open(path) as opened:
                 image = opened.convert(self.mode)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if self.size is not None:
-            image = image.resize((self.size[1], self.size[0]), _pillow().Resampling.BILINEAR)
+            image = image.resize((self.size[1], self.size[0]), pillow().Resampling.BILINEAR)
         return image, label
 
 
@@ -124,10 +124,10 @@ def _mode(images: Sequence[Path], size: tuple[int, int] | None) -> str:
     grey, sizes = True, dict[tuple[int, int], Path]()
     for path in images:
         try:
-            with _pillow().open(path) as image:
+            with pillow().open(path) as image:
                 mode, at = image.mode, (image.height, image.width)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if mode in DEEP:
             raise DataError(f"{path} has more than 8 bits a channel (Pillow's mode {mode}): convert it to 8")
         grey = grey and mode in ("1", "L", "LA")
@@ -141,11 +141,11 @@ def _mode(images: Sequence[Path], size: tuple[int, int] | None) -> str:
     return "L" if grey else "RGB"
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is not an image that Pillow can read ({error}): mend it or remove it")
 
 
-def _pillow() -> Any:
+def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..stream import Scenario, Stream, Task, Tensors
 
-__all__ = ["Bag", "clinc150"]
+__all__ = ["Bag", "clinc150", "vocabulary"]
 
 
 @final
@@ -58,8 +58,7 @@ def clinc150(
             f"min_count {min_count}, examples {examples}, {test_examples}: expected at least 1, and at least 15, one an intent"
         )
     folder, data, domains = _read()
-    count = Counter(word for sentence, _ in data["train"] for word in sentence.lower().split())
-    words = sorted(word for word, n in count.items() if n >= min_count)
+    words = _words(data, min_count)
     number = {word: i for i, word in enumerate(words, start=1)}
     intents = [intent for own in domains.values() for intent in own]
     output = {intent: c for c, intent in enumerate(intents)}
@@ -80,6 +79,16 @@ def clinc150(
         tasks.append(Task(name, made[0], made[1], classes))
     notes = {"words": len(words), "min_count": min_count, "examples": examples, "test_examples": test_examples}
     return Stream(tuple(tasks), scenario, tuple(intents), "clinc150", str(folder), notes)
+
+
+def vocabulary(min_count: int = 2) -> tuple[str, ...]:
+    """The words that a bag counts, in order; for what must read sentences when the stream is gone."""
+    return tuple(_words(_read()[1], min_count))
+
+
+def _words(data: dict[str, Any], min_count: int) -> list[str]:
+    count = Counter(word for sentence, _ in data["train"] for word in sentence.lower().split())
+    return sorted(word for word, n in count.items() if n >= min_count)
 
 
 def _read() -> tuple[Path, dict[str, Any], dict[str, list[str]]]:

@@ -1,0 +1,10 @@
+"""What leaves a run: the gate before a release, the export, and answers of what was exported."""
+
+from .about import About
+from .answers import Answers
+from .export import export
+from .gate import Gate, Limits, gate
+from .predictor import Predictor
+from .sealed import load
+
+__all__ = ["About", "Answers", "Gate", "Limits", "Predictor", "export", "gate", "load"]
