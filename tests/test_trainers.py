@@ -111,8 +111,15 @@ class Sentences(Dataset[Any]):
         return len(self.y)
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        torch.rand(())  # a data set may draw
         return {"input_ids": self.x[i, 0], "attention_mask": self.x[i, 1], "labels": self.y[i]}
+
+
+class Drawing(Sentences):
+    """Draws from torch's own generator, as augmentation does."""
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        torch.rand(())
+        return super().__getitem__(i)
 
 
 def train(
@@ -123,6 +130,7 @@ def train(
     optimizer: Any = None,
     ordered: bool = True,
     resume: Any = None,
+    dataset: type[Sentences] = Sentences,
     **given: Any,
 ) -> Any:
     """One task in the Trainer, in the order of `fit` or its own."""
@@ -145,7 +153,7 @@ def train(
         str(folder), logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, **settings
     )
     trainer = Ordered(
-        model, args, train_dataset=Sentences(task.train), callbacks=list(callbacks), optimizers=(optimizer, None)
+        model, args, train_dataset=dataset(task.train), callbacks=list(callbacks), optimizers=(optimizer, None)
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
@@ -188,7 +196,7 @@ def test_a_neutral_method_leaves_the_trainer_its_bits(method: Method, tmp_path: 
     for callbacks in ([], [keeper(method, "domain")]):
         model = bert(stream.outputs, dropout=0.1)
         for task in stream:
-            train(model, tmp_path, task, *callbacks, ordered=False, max_grad_norm=0.1)
+            train(model, tmp_path, task, *callbacks, ordered=False, max_grad_norm=0.1, dataset=Drawing)
         ends.append({**weights(model), "random": torch.get_rng_state()})
     assert callbacks[0].guard.learnt == TASKS
     assert same(*ends)
