@@ -4,12 +4,12 @@ Images are seen once by EfficientNet-Lite0 (ImageNet, frozen, at 64 pixels; the 
 What learns is an MLP on the 1,280 features. Our own reference: iCaRL's numbers are of a network trained on the images.
 
 Steps of ten: accuracy averaged over the steps, on all classes so far (as in iCaRL's table 1), and at the end; iCaRL, its paper's hybrids
-in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean and neighbour, joint training.
+in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean and neighbour, SLDA, RanPAC, joint training.
 
 One at a time: FearNet's measures Ω (50 classes first, then 50 sessions of one). FearNet's constants are ours, so nothing is held against
 its table.
 
-    LIFELONG_DATA=... python benchmarks/new_classes.py [--seeds 3] [--jobs 2] [--keep FOLDER]
+    LIFELONG_DATA=... python benchmarks/new_classes.py [--seeds 3] [--jobs 2] [--keep FOLDER] [--parts steps,one_by_one]
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import tables
 from environment import save
 from lifelong import (
     MLP,
+    SLDA,
     FearNet,
     Finetune,
     GenerativeReplay,
@@ -39,6 +41,7 @@ from lifelong import (
     Method,
     NearestMean,
     NearestNeighbour,
+    RanPAC,
     Stream,
     Task,
     Tensors,
@@ -64,6 +67,8 @@ STEPS: dict[str, Method] = {
     "generative replay": GenerativeReplay(hidden=(400,), code=50),
     "nearest mean": NearestMean(),
     "nearest neighbour": NearestNeighbour(),
+    "SLDA": SLDA(),
+    "RanPAC": RanPAC(),
     "joint": Joint(),
 }
 ONE_BY_ONE: dict[str, Method] = {
@@ -71,16 +76,23 @@ ONE_BY_ONE: dict[str, Method] = {
     "iCaRL": ICaRL(SLOTS),
     "nearest mean": NearestMean(),
     "nearest neighbour": NearestNeighbour(),
+    "SLDA": SLDA(),
+    "RanPAC": RanPAC(),
     "fine-tuning": Finetune(),
 }
 
 
+@cache
+def features(keep: Path) -> Stream:
+    """CIFAR-100, a class a task."""
+    return featured(
+        split("cifar100", tasks=100, examples=250, test_examples=50), efficientnet_lite0(64), keep, watch=_tell
+    )
+
+
 def classes(keep: Path, seed: int) -> Stream:
-    """CIFAR-100 in tasks of ten, classes in an order of the seed."""
-    stream = split("cifar100", tasks=100, examples=250, test_examples=50)
-    stream = featured(stream, efficientnet_lite0(64), keep, watch=_tell)
-    order = np.random.default_rng(seed).permutation(100).tolist()
-    return stream.reorder(order)
+    """In an order of the seed."""
+    return features(keep).reorder(np.random.default_rng(seed).permutation(100).tolist())
 
 
 def _tell(done: int, total: int) -> None:
@@ -110,12 +122,17 @@ def steps(method: Method, keep: Path, seed: int) -> dict[str, float]:
     return {"average": float(np.mean([R[i, :i].mean() for i in range(1, 11)])), "end": float(R[-1].mean())}
 
 
+@cache
+def ideal(keep: Path, seed: int) -> float:
+    """Accuracy of joint training on all classes."""
+    run = fit(JointOnce(), NET, merged(classes(keep, seed), [100]), seeds=[seed], training=TRAINING)
+    return run.matrix(seed=seed).acc
+
+
 def one_by_one(method: Method, keep: Path, seed: int) -> dict[str, float]:
     torch.set_num_threads(1)
     sizes = [50] + [1] * 50
-    stream = merged(classes(keep, seed), sizes)
-    ideal = fit(JointOnce(), NET, stream, seeds=[seed], training=TRAINING).matrix(seed=seed)
-    best = float(np.average(ideal.R[-1], weights=sizes))
+    stream, best = merged(classes(keep, seed), sizes), ideal(keep, seed)
     R = fit(method, NET, stream, seeds=[seed], training=TRAINING).matrix(seed=seed)
     base, new, every = R.omega(best, sizes)
     return {"base": base, "new": new, "all": every, "end": float(np.average(R.R[-1], weights=sizes)), "ideal": best}
@@ -126,20 +143,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=Path("features"), help="where features are kept")
+    parser.add_argument("--parts", default="steps,one_by_one", help="only these; the other stays as it was measured")
     said = parser.parse_args()
     classes(said.keep, 0)  # once, before the processes share it
-    found: dict[str, dict[str, dict[str, object]]] = {}
+    found: dict[str, dict[str, dict[str, object]]] = (tables.load("new_classes") or {}).get("found", {})
     work: list[tuple[str, Callable[..., dict[str, float]], dict[str, Method]]] = [
         ("steps", steps, STEPS),
         ("one_by_one", one_by_one, ONE_BY_ONE),
     ]
     with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
         for part, job, methods in work:
-            asked = {n: list(pool.map(partial(job, m, said.keep), range(said.seeds))) for n, m in methods.items()}
-            found[part] = {
-                n: {k: interval([c[k] for c in cells])._asdict() for k in cells[0]} for n, cells in asked.items()
-            }
-            for n, cells in asked.items():
+            if part not in said.parts.split(","):
+                continue
+            found[part] = {}
+            for n, m in methods.items():
+                cells = list(pool.map(partial(job, m, said.keep), range(said.seeds)))
+                found[part][n] = {k: interval([c[k] for c in cells])._asdict() for k in cells[0]}
                 print(part, n, {k: str(interval([c[k] for c in cells])) for k in cells[0]}, file=sys.stderr, flush=True)
             save("new_classes", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, found=found)
 

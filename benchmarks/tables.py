@@ -1,14 +1,16 @@
-"""docs/results.md and docs/benchmarks.md, made from the files in results/. Run by every benchmark; by hand: python tables.py"""
+"""docs/results.md, docs/benchmarks.md and docs/reliability.md, made from the files in results/. Run by every benchmark; by hand: python tables.py"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from statistics import median
 from typing import Any
 
 from environment import DOCS, RESULTS
+from front import front
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -306,6 +308,42 @@ def new_classes(r: dict[str, Any]) -> str:
             "ours.\n\n" + table(["method", "Ω base", "Ω new", "Ω all", "accuracy at the end"], rows)
         )
     return pages + "\n" + measured(r, "python benchmarks/new_classes.py")
+
+
+CLINC = {
+    "clinc150": "CLINC150 by domain (arXiv 1909.02027)",
+    "banking77": "Banking77 in steps (arXiv 2003.04807)",
+}
+
+
+def clinc(r: dict[str, Any]) -> str:
+    pages = []
+    for name, s in r["streams"].items():
+        rows = [
+            [
+                n,
+                percent(c["end"]),
+                percent(c["average"]),
+                percent(c["forgetting"], sign=True),
+                f"{c['kept']['mean']:.1f}",
+            ]
+            for n, c in sorted(s["cells"].items(), key=lambda cell: cell[1]["end"]["mean"])
+        ]
+        strengths = "; ".join(f"{n} {grid(c)}" for n, c in s["strengths"].items())
+        pages.append(
+            f"### {CLINC[name]}\n\n{s['outputs']} intents in {s['tasks']} tasks, {s['train']:,} training and {s['test']:,} test sentences.\n\n"
+            + table(["method", "at the end", "mean over the steps", "forgetting", "kept, MiB"], rows)
+            + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n"
+        )
+    return (
+        "## New intents on frozen sentence features\n\n"
+        f'Sentences seen by all-MiniLM-L6-v2 (frozen, 384 wide), scenario "class"; `{r["net"]}`, `{r["training"]}`, {r["each"]} sentences an intent '
+        f"where a method keeps any, {r['seeds']} orders of the tasks' content, mean ± 95% interval, percent. *Kept*: what a method stores because "
+        "of the past. No published table has these features, so there is no verdict.\n\n"
+        + "\n".join(pages)
+        + "\n"
+        + measured(r, "python benchmarks/clinc.py")
+    )
 
 
 def sentences(r: dict[str, Any]) -> str:
@@ -778,6 +816,211 @@ def curriculum(r: dict[str, Any]) -> str:
     )
 
 
+def elec2(r: dict[str, Any]) -> str:
+    rows = []
+    for name, c in r["table"].items():
+        lr = f"{c['lr']:g}" if c["grid"] else "–"
+        rows.append([name, percent(c["accuracy"]), percent(c["worst_window"]), lr, f"{c['microseconds']:,.0f}"])
+    grids = "; ".join(
+        f"{name}: " + ", ".join(f"{g}: {100 * a:.1f}" for g, a in c["grid"].items())
+        for name, c in r["table"].items()
+        if c["grid"]
+    )
+    return (
+        "## Elec2, one row at a time\n\n![Accuracy over the stream](elec2.png)\n\n"
+        f"{r['rows']:,} half hours of an electricity market, each answered before it is learnt. Prequential accuracy of the rows behind the "
+        f"first {r['first']:,}, and of the worst {r['window']:,} in a row among them, percent; {r['seeds']} seeds where there is chance, mean "
+        "± 95% interval; microseconds a row, scaling and answer included.\n\n"
+        + table(["model", "accuracy", f"worst {r['window']:,}", "learning rate", "µs a row"], rows)
+        + f"\nPrices move slowly, so that to say what was right before is hard to beat. Learning rates by the accuracy on the first "
+        f"{r['first']:,} rows ({grids}). Methods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
+        + measured(r, "python benchmarks/elec2.py")
+    )
+
+
+def fine_tuned(r: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            percent(c["acc"]),
+            percent(c["learning_accuracy"]),
+            percent(c["bwt"], sign=True),
+            f"{c['memory_bytes']['mean'] / 1e6:.1f}",
+            f"{c['train_seconds']['mean']:.0f}",
+        ]
+        for name, c in r["table"].items()
+    ]
+    return (
+        "## EfficientNet-Lite0, fine-tuned on split CIFAR-100\n\n"
+        f"Trained on ImageNet, at 64 pixels; {r['tasks']} tasks of ten new classes, the task hidden; {r['examples']} training and "
+        f"{r['test_examples']} test images a task; `{r['training']}`, mirrored and moved images; {r['seeds']} seed(s), mean ± 95% interval, "
+        f"percent. Latent replay remembers what arrives at `{r['layer']}`.\n\n"
+        + table(["method", "ACC", "just learnt", "BWT", "memory, MB", "training, s"], rows)
+        + f"\nMethods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
+        + measured(r, "python benchmarks/fine_tuned.py")
+    )
+
+
+def stability_gap(r: dict[str, Any]) -> str:
+    keys = ("acc", "worst_case", "wc_acc", "min_acc", "anytime", "lost", "regained")
+    methods = ", ".join(f"`{c['method']}`" for c in r["table"].values())
+    rows = [[name, *[percent(c[k]) for k in keys]] for name, c in r["table"].items()]
+    return (
+        "## The stability gap on rotated digits\n\n![Accuracy within tasks](stability-gap.png)\n\n"
+        f"Three rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {r['seeds']} seeds, mean ± 95% interval, "
+        "percent. *Worst case* is WC-ACC as read at the ends of tasks alone; *lost* and *regained*: what an earlier task falls by while a later one "
+        "is learnt, and how much of that is back at its end, the mean over all pairs.\n\n"
+        + table(["method", "ACC", "worst case by R", "WC-ACC", "min-ACC", "any-time", "lost", "regained"], rows)
+        + f"\nEWC's strength: {grid(r['strength'])}. Methods: {methods}.\n\n"
+        + measured(r, "python benchmarks/stability_gap.py")
+    )
+
+
+def torchvision(r: dict[str, Any]) -> str:
+    rows = []
+    for name, c in r["models"].items():
+        yes = {True: "yes", False: "no"}
+        cells = [
+            name,
+            f"{c['parameters']:,}",
+            yes[c["plain_loop"]],
+            f"{c['fisher']:.0e}",
+            yes[c["grows"]],
+            f"`{c['layer']}`",
+            ", ".join(c["acc"]),
+        ]
+        rows.append(cells)
+    sets = "\n".join(f"- {name}: {what}" for name, what in r["data_sets"].items())
+    others = ", ".join(f"{n} {v}" for n, v in r["others"].items())
+    return (
+        "## Models and data sets of torchvision and timm, as they come\n\n"
+        f"Seen with {others}; random weights, inputs of 32 pixels. Fine-tuning on the bits of a plain loop; the exact Fisher against one gradient "
+        "an example and class in float64 (largest difference, relative); whether outputs grow and the old ones stay; and with which methods two tiny tasks were "
+        "learnt, without another line.\n\n"
+        + table(["model", "weights", "plain loop", "Fisher", "grows", "latent replay at", "learnt with"], rows)
+        + f"\nData sets of torchvision through `stream_of`, learnt with replay:\n\n{sets}\n\n"
+        + measured(r, "python benchmarks/torchvision_check.py")
+    )
+
+
+FAULTS = {
+    "kills": "SIGKILL at a random moment, up to three times in one run, every method",
+    "terms": "SIGTERM in each phase, and at random moments",
+    "disk": "a disk that is full from the n-th write on, for n all over a run, with and without half a write; files of a limited size; a file system "
+    "of a few kilobytes",
+    "damage": "checkpoints cut short, changed in one bit, empty, missing; both of them; older ones, and those of another run",
+    "forged": "checkpoints with a valid seal, in which one value was replaced by something else",
+    "archives": "archives with links, devices, absolute paths and paths upwards, bombs; broken ones",
+    "configurations": "configurations that name code, or that are a bomb",
+    "numbers": "NaN among inputs in memory, inputs read as needed and test inputs; in the loss; in a gradient",
+    "twice": "one directory entered by six processes at once",
+    "memory": "an address space 1 to 100 MB larger than what the process has, with a network that needs more",
+}
+
+
+def faults(r: dict[str, Any]) -> str:
+    found = r["faults"]
+    rows = []
+    for name, done in FAULTS.items():
+        f = found[name]
+        ended = Counter[str]()
+        for how, n in f["ended"].items():
+            ended[how.partition(",")[0].partition(": ")[2] or how.partition(",")[0]] += n
+        said = "; ".join(f"{how}: {n}" for how, n in sorted(ended.items()))
+        bits = f"{f['differing']:,} of {f['bits']:,}" if f["bits"] else "–"
+        rows.append([done, f"{f['cases']:,}", said, str(len(f["unclear"])), str(len(f["lost"])), bits])
+    kills = found["kills"]
+    by = ", ".join(f"{m} {n}" for m, n in kills["by_method"].items())
+    phases = ", ".join(f"{p} {n}" for p, n in kills["by_phase"].items())
+    each = {
+        kind: ", ".join(
+            f"{how.partition(', ')[2]} ({how.partition(',')[0]}): {n}"
+            for how, n in sorted(found[kind]["ended"].items())
+        )
+        for kind in ("terms", "disk", "damage", "configurations", "numbers")
+    }
+    return (
+        "## Measured\n\n"
+        "After each fault the run goes on (or, where its data or memory were at fault, is given good ones), and its last bits are compared "
+        "with those of a run that nobody touched: weights, optimiser, the method's state, random generators, R and every count. *Not clear*: it "
+        "ended with anything but a message of one line. *Lost*: it could not go on.\n\n"
+        + table(["fault", "cases", "how it ended", "not clear", "lost", "differing bits"], rows)
+        + f"\nKills by method: {by}. By what the process was doing: {phases}.\n\n"
+        + "".join(f"- *{kind}*: {said}\n" for kind, said in each.items())
+        + "\n"
+        + measured(r, "python benchmarks/faults.py")
+    )
+
+
+def growth(r: dict[str, Any]) -> str:
+    rows = []
+    for name, m in r["table"].items():
+        a, b = m["milliseconds"]
+        rows.append(
+            [
+                name,
+                f"{m['tasks']:,}",
+                f"{a:.2f} → {b:.2f}",
+                f"{m['time_slope']:+.2f}, {m['time']}",
+                " → ".join(f"{n / 1000:,.0f}" for n in m["bytes"]),
+                f"{m['memory_slope']:+.2f}, {m['memory']}",
+                f"{m['resident_growth'] / 1e6:+.1f}",
+                " / ".join(m["claimed"]),
+                "yes" if m["holds"] else "**no**",
+            ]
+        )
+    head = [
+        "method",
+        "tasks",
+        "ms a task",
+        "slope, order",
+        "kB kept",
+        "slope, order",
+        "process, MB",
+        "claimed: time / memory",
+        "holds",
+    ]
+    constants = ", ".join(f"`{m['constants']}`" for m in r["table"].values())
+    return (
+        "## How costs grow with the number of tasks\n\n"
+        "![Cost of a task over that of the first](growth.png)\n\n"
+        f"A stream of up to {r['most_tasks']:,} small tasks ({r['examples']} digits under a permutation each, `{r['training']}`), or as many as "
+        f"{r['most_seconds']:g} seconds allow. Time is that of learning a task, with what a method does at its edges; *kept* are the bytes of all "
+        "tensors that stay: weights, optimiser, state, past examples. From the end of the first tenth of the tasks to the last. R is left out: it has T² cells, "
+        "whatever the method, and each checkpoint holds those measured so far.\n\n"
+        "The order: the slope of log cost against log t over the last nine tenths, of medians in bins of equal ratio (time), of what was added since the "
+        f"beginning (bytes; a slope of 0 is not one byte more). Up to {r['slack']} is constant, up to {1 + r['slack']} linear, up to "
+        f"{2 + r['slack']} quadratic. A claim holds where the order measured is not above it. *process*: how much more memory the process holds at the end.\n\n"
+        + table(head, rows)
+        + f"\nMethods: {constants}.\n\n"
+        + measured(r, "python benchmarks/growth.py")
+    )
+
+
+RELIABILITY = """# Reliability
+
+What a run does when something goes wrong, and how it was tried. The table below is written by `benchmarks/faults.py`.
+
+| what goes wrong | what happens |
+|---|---|
+| the process is killed, or the machine stops | it goes on from the newest whole checkpoint (`lifelong resume DIR`, or the same `fit(..., out=DIR)`), to the same bits |
+| Ctrl-C or SIGTERM | it stops at the next pause, a thousand examples away or so, or after the evaluation or the writing that it is in; everything is saved; exit status 130 |
+| the disk is full, or a file may not grow | one line says which file, exit status 1; the checkpoint before is whole |
+| a checkpoint is cut short or altered | its hash does not fit: the one before it is taken, `events.jsonl` notes it; without any the run begins anew |
+| a checkpoint is another run's | refused; the message says what differs (method, training, precision, seed, scenario, tasks) |
+| inputs that are NaN or infinite | those in memory are looked at when their task begins, and the rows are named; those that are read as needed show in the loss |
+| the loss is NaN or infinite | training stops at the end of the epoch, or before the next checkpoint, and says in which task and steps it was so. Nothing in a step waits for that |
+| weights that are NaN | are never saved: the checkpoint before is kept |
+| scores that are NaN in a test | an error names the task and how many examples; they are not counted as wrong answers |
+| memory is short | one line says so, exit status 1; what was saved is kept |
+| a directory is in use | the second process is refused; a lock dies with its process |
+| an archive, a checkpoint or a configuration wants to do harm | see `SECURITY.md`: nothing in them is run, no path or link in them is followed |
+
+What is not held: the numbers of a run on a GPU need not be the same bits when it is resumed; a forged checkpoint can hold wrong numbers
+(its seal finds damage, not malice); what an operating system kills for want of memory says nothing, and is resumed as any kill is.
+
+"""
+
 PAGES = {
     "results.md": (
         "# Results\n\nWritten by the scripts in `benchmarks/`.\n\n",
@@ -789,6 +1032,7 @@ PAGES = {
             "which": which,
             "cifar": cifar,
             "new_classes": new_classes,
+            "clinc": clinc,
             "sentences": sentences,
             "gem": gem,
             "gem_angles": gem_angles,
@@ -801,12 +1045,17 @@ PAGES = {
             "progressive": progressive,
             "expert_gate": expert_gate,
             "copy_curriculum": copy_curriculum,
+            "fine_tuned": fine_tuned,
+            "elec2": elec2,
+            "stability_gap": stability_gap,
+            "torchvision": torchvision,
         },
     ),
     "benchmarks.md": (
         "# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run.\n\n",
-        {"overhead": overhead, "rehearsal": rehearsal, "peers": peers},
+        {"overhead": overhead, "rehearsal": rehearsal, "peers": peers, "growth": growth},
     ),
+    "reliability.md": (RELIABILITY, {"faults": faults}),
 }
 
 
@@ -815,6 +1064,7 @@ def write() -> None:
     for page, (head, parts) in PAGES.items():
         found = [(make, load(name)) for name, make in parts.items()]
         (DOCS / page).write_text(head + "\n".join(make(r) for make, r in found if r is not None))
+    front()
 
 
 if __name__ == "__main__":

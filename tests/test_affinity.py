@@ -162,7 +162,7 @@ def test_a_folder_is_gone_on_with(tmp_path: Path) -> None:
     assert all(len(t.sources) == 1 for t in fewer.losses)
     with pytest.raises(RunError, match="another seed"):
         measure(stream, NET, TRAINING, PROBE, seed=1, folder=folder)
-    with pytest.raises(RunError, match="another examples"):
+    with pytest.raises(RunError, match="another set of examples"):
         measure(toy_stream("domain", examples=60, seed=1), NET, TRAINING, PROBE, folder=folder)
 
 

@@ -53,6 +53,24 @@ def test_damage_is_recognised(tmp_path: Path, file: str, damage: str) -> None:
     assert "000002" in store.damaged[0]
 
 
+def test_tensors_are_written_as_safetensors_has_them(tmp_path: Path) -> None:
+    from safetensors.torch import load, load_file, save
+
+    kinds = [torch.float16, torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.uint8]
+    kinds += [torch.int8, torch.int16, torch.int32, torch.int64]
+    draws = torch.Generator().manual_seed(0)
+    tensors = {f"{k}/é": (100 * torch.rand(3, 5, generator=draws)).to(k) for k in kinds}
+    tensors |= {"none": torch.zeros(0, 4), "one": torch.tensor(2.5), "turned": torch.rand(4, 6, generator=draws).T}
+    Store(tmp_path).save({"tensors": tensors, "meta": {}})
+    found = load_file(tmp_path / "000001" / "tensors.safetensors")
+    theirs = load(save({k: v.contiguous() for k, v in tensors.items()}))
+    assert found.keys() == tensors.keys()
+    for key, value in tensors.items():
+        assert found[key].dtype == value.dtype
+        assert torch.equal(found[key], value)
+        assert torch.equal(found[key], theirs[key])
+
+
 def test_an_unfinished_checkpoint_is_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save(saved(1.0))

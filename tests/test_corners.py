@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,13 @@ from lifelong import (
     DER,
     EWC,
     HAT,
+    MLP,
+    SLDA,
     Finetune,
+    LatentReplay,
     Learner,
     LwF,
+    Method,
     MethodError,
     Progressive,
     Stream,
@@ -24,11 +30,29 @@ from lifelong import (
     Training,
     chain,
 )
+from lifelong.affinity import Probe, measure
+from lifelong.curriculum import slope, study
+from lifelong.digest import named
+from lifelong.errors import RunError
 from lifelong.growth import Growth
 from lifelong.method import Batch
-from lifelong.methods import ExpertGate, FearNet, GenerativeReplay, Grow, ICaRL, NearestMean, NearestNeighbour
+from lifelong.methods import (
+    GEM,
+    ExpertGate,
+    FearNet,
+    GenerativeReplay,
+    Grow,
+    ICaRL,
+    NearestMean,
+    NearestNeighbour,
+    Replay,
+)
 from lifelong.parts.features import head_names
+from lifelong.parts.memory import herd
+from lifelong.random import generator
 from lifelong.stream import Lazy
+from lifelong.streams import turning
+from lifelong.taxonomy import Transfer, greedy, solve
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 TRAINING = Training(lr=0.05, momentum=0.9, batch_size=16, epochs=2)
@@ -173,6 +197,31 @@ def test_inputs_that_leave_the_generators_range() -> None:
         learner.learn(stream[1])
 
 
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_single_input_outside_the_generators_range(task: int) -> None:
+    """Not among the first ones that are met, nor among the last."""
+    stream = toy_stream("domain", tasks=2, examples=2100)
+    inside = [replace(t.train, x=t.train.x.sigmoid()) for t in stream]
+    learner = toy_learner(GenerativeReplay(**SMALL), stream, replace(TRAINING, epochs=1))
+    order = torch.randperm(2100, generator=generator(0, f"order/{task}/0/0"))
+    assert int(order[1000]) > 512
+    inside[task].x[order[1000], 3] = 1.5
+    for t in range(task):
+        learner.learn(replace(stream[t], train=inside[t]))
+    with pytest.raises(MethodError, match=rf"task {task + 1} brings inputs outside 0\.\.1"):
+        learner.learn(replace(stream[task], train=inside[task]))
+
+
+@pytest.mark.parametrize("resting", [FearNet(), NearestMean(), NearestNeighbour()], ids=lambda m: m.name)
+def test_what_lives_on_steps_is_refused_beside_what_takes_none(resting) -> None:
+    for fed in (Replay(20), GEM(5), DER(20)):
+        for pair in ((fed, resting), (resting, fed)):
+            with pytest.raises(MethodError, match="takes none in most tasks"):
+                chain(*pair)
+    chain(resting, EWC(1.0)).check("class")
+    chain(resting, Replay(0))
+
+
 @pytest.mark.parametrize("method", [NearestMean(), NearestNeighbour()], ids=lambda m: m.name)
 def test_distances_far_from_the_origin(method) -> None:
     g = torch.Generator().manual_seed(0)
@@ -229,3 +278,102 @@ def test_growth_counts_for_any_network_that_grows() -> None:
     learner = Learner(Padded(), Grow(threshold=1.0, times=2, layers=("first",)), TRAINING)
     learner.learn(stream[0])
     assert len(learner.growth) <= 2
+
+
+# --- folders that hold results of something else ----------------------------------------------------------------------
+def linear(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(2, 2)
+
+
+def negated(stream: Stream, from_row: int = 0) -> Stream:
+    """The same labels, other inputs from a row on."""
+    first = stream[0]
+    x = first.train.x.clone()
+    x[from_row:] *= -1
+    return replace(stream, tasks=(replace(first, train=Tensors(x, first.train.y)), *stream.tasks[1:]))
+
+
+def test_results_of_other_data_or_weights_are_not_taken_for_these(tmp_path: Path) -> None:
+    stream, training = turning(3, examples=60, test_examples=20), Training(epochs=1, lr=0.1)
+    study(stream, [(0, 1, 2)], Finetune(), linear(0), training, folder=tmp_path / "orders")
+    for other, net in ((negated(stream), linear(0)), (stream, linear(1))):
+        with pytest.raises(RunError, match="another set of examples, or network"):
+            study(other, [(0, 1, 2)], Finetune(), net, training, folder=tmp_path / "orders")
+    few = Probe(few=20)
+    measure(stream, linear(0), training, few, folder=tmp_path / "transfers")
+    for other, net in ((negated(stream, 9), linear(0)), (stream, linear(1))):
+        with pytest.raises(RunError, match="another set of examples, or network"):
+            measure(other, net, training, few, folder=tmp_path / "transfers")
+
+
+def test_a_network_has_the_same_name_in_every_process() -> None:
+    assert named(linear) == f"{__name__}.linear"
+    assert named(MLP((3,))) == "MLP(hidden=(3,), dropout=0.0)"
+
+
+def test_transfers_of_classes_that_were_not_announced() -> None:
+    g = torch.Generator().manual_seed(0)
+
+    def part(classes: tuple[int, ...], n: int) -> Tensors:
+        y = torch.tensor(classes)[torch.randint(len(classes), (n,), generator=g)]
+        return Tensors(torch.randn(n, 4, generator=g) + y[:, None], y)
+
+    tasks = tuple(Task(n, part(c, 80), part(c, 20), c) for n, c in (("p", (0, 1)), ("q", (2, 3))))
+    stream = Stream(tasks, "class", tuple("abcd"), announced=False)
+    found = measure(stream, MLP((5,)), Training(epochs=1, lr=0.1), Probe(few=20))
+    told = measure(replace(stream, announced=True), MLP((5,)), Training(epochs=1, lr=0.1), Probe(few=20))
+    assert found.affinities.p == told.affinities.p
+
+
+# --- programs whose numbers are small, or rounded ---------------------------------------------------------------------
+def test_budgets_of_any_size_are_kept() -> None:
+    p = {Transfer((s,), s): 0.9 for s in "abc"} | {
+        Transfer((s,), t): 0.5 for s, t in ("ab", "bc", "ca", "ac", "ba", "cb")
+    }
+    for unit in (1e-8, 1.0, 1e9):
+        cost = dict.fromkeys("abc", unit)
+        assert len(solve(p, unit, cost=cost).sources) == 1
+        assert len(solve(p, 3 * unit, cost=cost).sources) == 3
+    tenth = dict.fromkeys("abc", 0.1)  # three of which are more than 0.3 when added
+    found = greedy(p, 0.3, cost=tenth)
+    assert found is not None
+    assert found.objective == solve(p, 0.3, cost=tenth).objective
+
+
+def test_a_slope_over_what_does_not_vary_is_none() -> None:
+    assert np.isnan(slope([0.1] * 3, [1, 2, 3]).mean)
+
+
+# --- exemplars of features that lie close together --------------------------------------------------------------------
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-4])
+def test_herding_sees_small_differences(spread: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    phi = torch.ones(200, 16) / 4 + spread * torch.randn(200, 16, generator=g)
+    exact = phi.double() - phi.double().mean(0)
+    order, total = [], torch.zeros(16, dtype=torch.float64)
+    for k in range(1, 21):
+        distance = ((total + exact) / k).norm(dim=1)
+        distance[order] = float("inf")
+        order.append(int(distance.argmin()))
+        total += exact[order[-1]]
+    assert herd(phi, 20).tolist() == order
+
+
+# --- classes that were never met, rows that have no input -------------------------------------------------------------
+def test_lda_never_answers_a_class_that_it_has_not_met() -> None:
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(2, (80,), generator=g)
+    part = Tensors(torch.randn(80, 6, generator=g) / 4 + 3 * torch.eye(6)[y] + 2, y)
+    stream = Stream((Task("two of three", part, part, (0, 1, 2)),), "domain", tuple("abc"))
+    learner = Learner(MLP(())(stream.shape, 3), SLDA(), TRAINING, scenario="domain")
+    learner.learn(stream[0])
+    x = torch.cat([part.x, torch.zeros(5, 6)])  # where the mean of nothing would lie
+    assert set(learner.predict(x).tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("method", [LwF(), ICaRL(20), ExpertGate(), FearNet()])
+def test_latent_replay_is_not_put_beside_what_asks_about_each_input(method: Method) -> None:
+    for pair in ((LatentReplay(20), method), (method, LatentReplay(20))):
+        with pytest.raises(MethodError, match="latent_replay"):
+            chain(*pair)

@@ -179,6 +179,51 @@ def test_a_loss_that_breaks_down_is_said() -> None:
         fit(Finetune(), toy_net(3), stream, training=Training(lr=1e25, batch_size=16, epochs=3))
 
 
+def test_a_loss_that_breaks_down_is_said_with_task_and_steps() -> None:
+    stream = toy_stream("domain", examples=2100)
+    wild = replace(stream[1], train=replace(stream[1].train, y=stream[1].train.y))
+    wild.train.x[5] = 3e38  # finite, and too large for any loss to be
+    learner = toy_learner(Finetune(), stream, Training(lr=0.1, batch_size=16, epochs=1))
+    learner.learn(stream[0])
+    order = torch.randperm(2100, generator=generator(0, "order/1/0/0")).tolist()
+    first = 1 + order.index(5) // 1024 * 64
+    with pytest.raises(TrainingError, match=rf"steps {first} to {min(first + 63, 132)} of 132 \(task 2\)"):
+        learner.learn(wild)
+
+
+def test_test_inputs_that_are_no_numbers_are_said() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(Finetune(), stream)
+    learner.learn(stream[0])
+    with pytest.raises(DataError, match="1 of the 60 test examples of task 'blobs 2'"):
+        learner.evaluate([replace(stream[1], test=replace(stream[1].test, x=_spoilt(stream[1].test.x)))])
+
+
+def test_only_a_tasks_own_rows_are_looked_at() -> None:
+    stream = toy_stream("domain")
+    learner = toy_learner(Finetune(), stream)
+    shared = replace(stream[0].train, x=_spoilt(stream[0].train.x))
+    learner.learn(replace(stream[0], train=shared.subset(torch.arange(5, 96))))
+    with pytest.raises(DataError, match=r"rows \[2\]"):
+        learner.learn(replace(stream[1], train=shared.subset(torch.tensor([8, 9, 4]))))
+
+
+def test_large_inputs_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the numbers are the same."""
+    stream, ends, read = toy_stream("domain", examples=200), [], []
+    take = Tensors.take
+    monkeypatch.setattr(Tensors, "take", lambda self, index: read.append(len(index)) or take(self, index))
+    for bound in (2**26, 40 * 4 * FEATURES):
+        monkeypatch.setattr("lifelong.learner.BYTES", bound)
+        learner = toy_learner(Finetune(), stream)
+        for task in stream:
+            learner.learn(task)
+        ends.append(weights(learner.net))
+        assert max(read) == (200 if bound == 2**26 else 32)
+        read.clear()
+    assert same(*ends)
+
+
 def test_a_network_that_gives_no_logits_is_said() -> None:
     class Pair(torch.nn.Module):
         def __init__(self) -> None:

@@ -88,6 +88,16 @@ def test_arrays_that_a_tensor_cannot_share_are_copied() -> None:
 
 
 # --- what is held out -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_memory_map_stays_on_disk(mode: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.asarray(X))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode=mode)
+    for array in (mapped, mapped[2:]):
+        x = stream_of([(array, [str(i % 2) for i in range(len(array))])], test=[(array, ["0"] * len(array))])[0].train.x
+        assert x.data_ptr() == array.ctypes.data
+    assert np.array_equal(np.load(tmp_path / "x.npy"), np.asarray(X))
+
+
 def test_a_fraction_is_held_out_and_each_class_keeps_an_example() -> None:
     data = [pair([0] * 50 + [1] * 49 + [2]), pair([3] * 5 + [4] * 5, seed=1)]
     for seed in range(20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from lifelong.errors import MethodError
 from lifelong.guard import protect
 from lifelong.learner import Learner, Training
 from lifelong.method import Batch, Costs, Method, chain, cross_entropy
-from lifelong.methods import AGEM, DER, EWC, GEM, DERpp, Finetune, GDumb, Replay
+from lifelong.methods import AGEM, DER, EWC, GEM, DERpp, Finetune, GDumb, LwF, Replay
 from lifelong.parts.dual import dual
 from lifelong.parts.groups import gradients
 from lifelong.random import generator
@@ -52,8 +53,7 @@ def test_batches_join() -> None:
     assert both.target.isnan().tolist() == [[True, True], [True, True], [False, False]]
     assert both.plus(b).mask.tolist()[-1] == [True, True]
     assert b.plus(c).mask.tolist() == [[True, True], [False, True]]
-    with pytest.raises(MethodError, match="weighs the examples"):
-        a.plus(b._replace(weight=torch.ones(1)))
+    assert a.plus(b._replace(weight=torch.ones(1))).weights[-1] == 1  # its own; the others share 1
 
 
 # --- replay -------------------------------------------------------------------------------------------------------------
@@ -205,10 +205,28 @@ def test_weights_of_a_chain_stay_what_they_were() -> None:
     learner, stream = after(both, 2)
     new = Batch(*stream[1].train.take(torch.arange(10))[:2])
     batch = both.examples(learner.state, learner.net, new, generator(0, "x"))
-    assert batch.weight is not None
-    assert torch.allclose(batch.weight[:10], torch.tensor(0.05))
-    assert not batch.weight[10:20].any()
-    assert batch.weight.sum() == pytest.approx(1.0)
+    assert batch.weights is not None
+    assert torch.allclose(batch.weights[:10], torch.tensor(0.05))
+    assert not batch.weights[10:20].any()
+    assert batch.weights.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_weights_do_not_depend_on_the_order_of_a_chain(order: tuple[int, ...]) -> None:
+    """Each member says what the new examples and its own count: in all, 1/t · 1/t on the mean over new and plainly replayed ones."""
+    members = [
+        LwF(weighting="tasks"),
+        Replay(20, batch=3),
+        DERpp(20, batch=5, beta=0.5),
+        Replay(20, batch=4, weighting="tasks", fill="balanced"),
+    ]
+    learner, stream = after(chain(*(members[i] for i in order)), 2, "domain")
+    new = Batch(*stream[1].train.take(torch.arange(10))[:2])
+    batch = learner.method.examples(learner.state, learner.net, new, generator(0, "x"))
+    assert batch.weights is not None
+    expected = [0.25 / 13] * 13 + [0.0] * 5 + [0.1] * 5 + [0.125] * 4
+    assert torch.allclose(batch.weights.sort().values, torch.tensor(expected).sort().values)
+    assert torch.allclose(batch.weights[:10], torch.tensor(0.25 / 13))
 
 
 # --- dark experience ----------------------------------------------------------------------------------------------------

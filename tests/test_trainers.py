@@ -255,7 +255,11 @@ def test_the_examples_gradient_is_clipped_and_then_changed(tmp_path: Path) -> No
     assert not same(ends[0], ends[2])
 
 
-@pytest.mark.parametrize("method", [EWC(5.0, importance="sampled"), SI(5.0, xi=1e-3), LwF(2.0)], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method",
+    [EWC(5.0, importance="sampled"), SI(5.0, xi=1e-3), LwF(2.0), AGEM(400, batch=16), GEM(24)],
+    ids=lambda m: m.name,
+)
 def test_two_batches_accumulated_are_one_step(method: Method, tmp_path: Path) -> None:
     stream, ends = sentences("class"), []
     for size, accumulated in ((16, 1), (8, 2)):

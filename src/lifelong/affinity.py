@@ -13,7 +13,6 @@ may be compared with others on them.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .checkpoint import locked, write_atomically
+from .digest import digest, named
 from .errors import DataError, MethodError, RunError
 from .fitting import Build, learner_for
 from .learner import Learner, Training
@@ -141,6 +141,7 @@ def measure(
         RunError: the folder holds something else.
     """
     probe = probe or Probe()
+    stream = replace(stream, announced=True)  # all networks have the same outputs
     names = [t.name for t in stream]
     wrong = [n for i, n in enumerate(names) if n in names[:i] or "__" in n or n in (SELF, SCRATCH)]
     if wrong:
@@ -365,16 +366,11 @@ def _same_as_before(
     folder: Path, stream: Stream, net: Build | nn.Module, training: Training, probe: Probe, seed: int
 ) -> None:
     """A folder belongs to one measurement: what it was made of stands in ``measured.json``."""
-    hashed = hashlib.sha256()
-    for task in stream:
-        chunk = next(task.train.all(8))
-        for tensor in (task.train.labels, chunk.x):
-            hashed.update(tensor.contiguous().cpu().numpy().tobytes())
     about = {
         "stream": stream.name,
         "tasks": [t.name for t in stream],
-        "examples": hashed.hexdigest(),
-        "net": str(net),
+        "net": named(net),
+        "set of examples, or network": digest(stream, net),
         "training": asdict(training),
         # pairs build on what was measured without them
         "probe": asdict(replace(probe, pairs=0)),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .method import Batch, Costs, Method, Step, cross_entropy
+from .ranks import ALONE, Ranks
 from .vector import Vector
 
 __all__ = ["Around", "rates"]
@@ -28,10 +29,16 @@ class Around:
     """Called between backward and the optimiser's step, and after it."""
 
     def __init__(
-        self, method: Method, net: nn.Module, theta: Vector, optimizer: torch.optim.Optimizer, costs: Costs
+        self,
+        method: Method,
+        net: nn.Module,
+        theta: Vector,
+        optimizer: torch.optim.Optimizer,
+        costs: Costs,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.method, self.theta, self.optimizer = method, theta, optimizer
-        self._grad_of = _GradOf(net, theta, costs)
+        self._grad_of = _GradOf(net, theta, costs, ranks)
         slots = method.acts
         self._changes = "gradient" in slots
         self._tracks = "track" in slots
@@ -75,13 +82,16 @@ class Around:
 
 @final
 class _GradOf:
-    def __init__(self, net: nn.Module, theta: Vector, costs: Costs) -> None:
-        self.net, self.theta, self.costs = net, theta, costs
+    def __init__(self, net: nn.Module, theta: Vector, costs: Costs, ranks: Ranks) -> None:
+        self.net, self.theta, self.costs, self.ranks = net, theta, costs, ranks
 
     def __call__(self, batch: Batch) -> Vector:
+        own = batch.cut(0, self.ranks)
         with torch.enable_grad():
-            loss = cross_entropy(self.net(batch.x), batch)
+            loss = cross_entropy(self.net(own.x), own)
             grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)
-        self.costs.forward += len(batch.y)
-        self.costs.backward += len(batch.y)
+        if own is not batch:
+            self.ranks.mean_(grads)
+        self.costs.forward += len(own.y)
+        self.costs.backward += len(own.y)
         return Vector(self.theta.names, grads)

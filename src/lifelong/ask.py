@@ -34,7 +34,7 @@ class Answer:
         lines = [f"{self.answer}  (probability {self.probability:.3f}, {self.learnt} of {self.of} tasks learnt)"]
         if self.left_out:
             lines.append(
-                f"the first {self.left_out} sentences were left out: the memory keeps the latest {len(self.story)}"
+                f"the first {self.left_out} sentence(s) were left out: the memory keeps the latest {len(self.story)}"
             )
         if self.hops:
             lines.append("  ".join(f"hop {k}" for k in range(1, len(self.hops) + 1)) + "  sentence")

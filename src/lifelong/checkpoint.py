@@ -10,14 +10,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from .errors import RunError
 
-__all__ = ["Store", "locked", "write_atomically"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Store", "locked", "write_atomically", "writing"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,14 +30,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         RunError: the disk is full or cannot be written to; the old content is still there.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(beside, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says of what goes wrong within it that `path` cannot be written.
+
+    Raises:
+        RunError: the disk is full or cannot be written to.
+    """
     try:
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        yield
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise RunError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another --out"
         ) from error
@@ -49,15 +66,19 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(
                 f"{folder} is in use by another process: wait for it, stop it, or choose another --out"
             ) from None
         yield
+    finally:
+        os.close(handle)
 
 
 @final
@@ -74,23 +95,16 @@ class Store:
         Raises:
             RunError: the disk is full or cannot be written to; the checkpoint before is still whole.
         """
-        from safetensors.torch import save
-
         number = max((int(p.name) for p in self._folders()), default=0) + 1
         beside = self.folder / f".{number:06d}"
         try:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            content = {
-                "tensors.safetensors": save({k: v.contiguous().cpu() for k, v in saved["tensors"].items()}),
-                "state.json": json.dumps(saved["meta"]).encode(),
+            sums = {
+                "tensors.safetensors": _write(beside / "tensors.safetensors", _pieces(saved["tensors"])),
+                "state.json": _write(beside / "state.json", [json.dumps(saved["meta"]).encode()]),
             }
-            sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-            for name, data in {**content, "sealed.json": json.dumps(sums).encode()}.items():
-                with open(beside / name, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+            _write(beside / "sealed.json", [json.dumps(sums).encode()])
             os.rename(beside, self.folder / f"{number:06d}")
             handle = os.open(self.folder, os.O_RDONLY)
             os.fsync(handle)
@@ -123,3 +137,44 @@ class Store:
         if not self.folder.exists():
             return []
         return sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+_DTYPES = {
+    **{f"float{n}": f"F{n}" for n in (16, 32, 64)},
+    **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)},
+    **{"bfloat16": "BF16", "uint8": "U8", "bool": "BOOL"},
+}
+
+
+def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """Tensors in the format of safetensors, one after another: its own `save` needs all of them a second time in memory, and
+    where that is short ends the process."""
+    import torch
+
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header, at = {}, 0
+    for name in order:
+        t = tensors[name]
+        end = at + t.numel() * t.element_size()
+        dtype = _DTYPES[str(t.dtype).removeprefix("torch.")]
+        header[name] = {"dtype": dtype, "shape": list(t.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        t = tensors[name].detach().cpu().contiguous()
+        if t.numel():
+            yield t.view(-1).view(torch.uint8).numpy().data
+
+
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
+    """Writes and flushes a file; gives its hash."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

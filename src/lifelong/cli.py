@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import LifelongError, MethodError, nearest
-from .registry import METHODS, NETS, STREAMS, Entry, find
+from .errors import LifelongError, MethodError, enough_memory, nearest
+from .registry import METHODS, NETS, OWN_LOOP, RANKS, STREAMS, Entry, find
 
 __all__ = ["main"]
 
@@ -24,10 +27,11 @@ The options of a run:   lifelong run --stream permuted --method ewc --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C."""
+    """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C or SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(args)
+        with _terminable(), enough_memory("lifelong"):
+            return _main(args)
     except KeyboardInterrupt:
         print("\nlifelong: stopped before anything was learnt; nothing was written", file=sys.stderr)
         return 130
@@ -40,6 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        print(f"lifelong: {error}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within it SIGTERM ends a command as Ctrl-C does."""
+
+    def handle(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _main(args: list[str]) -> int:
@@ -96,6 +120,19 @@ def _main(args: list[str]) -> int:
     )
     reported = command("report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    watched = command("watch", "a page that shows the runs below a directory as they are, on this machine alone")
+    watched.add_argument("dir", type=Path, metavar="DIR", help="a run's directory, or one that holds runs")
+    watched.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1); anything but this machine's own asks visitors for a token",
+    )
+    watched.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: 8765)")
+    tracked = command("track", "a run's numbers as TensorBoard, MLflow or Weights & Biases (offline) keep them")
+    tracked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
+    tracked.add_argument("--to", required=True, metavar="NAME", help="tensorboard, mlflow or wandb")
+    tracked.add_argument("--out", help="the tracker's directory (default: DIR/NAME); of mlflow also a server's address")
+    tracked.add_argument("--follow", action="store_true", help="go on until the run ends")
     asked = command("ask", "a question about a story, to what a run on the stream babi has learnt so far")
     asked.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     asked.add_argument("--story", type=Path, required=True, metavar="FILE", help="one sentence a line")
@@ -131,6 +168,16 @@ def _main(args: list[str]) -> int:
         from .ask import ask
 
         print(ask(said.dir, said.story, said.question, said.method, said.seed, said.task))
+        return 0
+    if said.command == "watch":
+        from .watch import serve
+
+        serve(said.dir, said.host, said.port)
+        return 0
+    if said.command == "track":
+        from .track import track
+
+        print(track(said.dir, said.to, said.out, said.follow))
         return 0
     if said.command in ("gate", "export", "predict"):
         return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)
@@ -293,12 +340,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _list(table: Mapping[str, Entry], as_json: bool) -> int:
+    marks = table is METHODS
     if as_json:
-        print(json.dumps([{"name": n, "summary": e.summary, "source": e.source} for n, e in table.items()], indent=1))
+        said = [
+            {"name": n, "summary": e.summary, "source": e.source}
+            | ({"own_loop": n in OWN_LOOP, "ranks": n in RANKS} if marks else {})
+            for n, e in table.items()
+        ]
+        print(json.dumps(said, indent=1))
         return 0
     width = max(map(len, table))
     for name, entry in table.items():
-        print(f"{name:{width}}  {entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+        where = f"{'loop' if name in OWN_LOOP else '':4}  {'ranks' if name in RANKS else '':5}  " if marks else ""
+        print(f"{name:{width}}  {where}{entry.summary}" + (f" [{entry.source}]" if entry.source else ""))
+    if marks:
+        print("\nloop: works in your own training loop (protect); ranks: several processes give what one gives")
     return 0
 
 
@@ -421,6 +477,12 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     how.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     how.add_argument("--precision", help="float32|float64|bfloat16 (default: float32)")
     how.add_argument("--every", help="seconds between checkpoints within a task (default: 30)")
+    if command == "run":
+        how.add_argument(
+            "--evaluate_every",
+            metavar="N",
+            help="measure all tasks so far after every N steps within a task, too (default: at its end only)",
+        )
     how.add_argument("--config", help="a YAML file that says what flags say; flags win")
     how.add_argument("--print_config", action="store_true", help="print the whole configuration as YAML and stop")
     training = parser.add_argument_group("training", "defaults belong to the stream")
@@ -468,16 +530,12 @@ def _with_threads(config: Any, jobs: int) -> Any:
 
 
 def _resume(folder: Path, jobs: int) -> int:
-    from .checkpoint import Store
-    from .jobs import resume
+    from .jobs import recorded, resume
     from .run import Job
 
     config = resume(folder)
-    complete = True
-    for job in (Job(m, s) for m in config.methods for s in config.seeds):
-        found = Store(folder / job.folder).newest()
-        record = found["meta"]["record"] if found else None
-        complete &= record is not None and len(record["accuracy"]) == record["T"] + 1
+    records = [recorded(folder, Job(m, s)) for m in config.methods for s in config.seeds]
+    complete = all(record is not None and record.complete for record in records)
     if complete and (folder / "results.csv").exists() and (folder / "report.html").exists():
         print(f"{folder} is finished: there is nothing to go on with", file=sys.stderr)
         return 0
@@ -486,6 +544,7 @@ def _resume(folder: Path, jobs: int) -> int:
 
 def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     from . import report
+    from .fitting import graceful
     from .jobs import execute, refuse
     from .progress import Progress
 
@@ -517,15 +576,18 @@ def _execute(config: Any, folder: Path, jobs: int, again: bool) -> int:
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
             _, failed = execute(config, folder, jobs, progress, again=again, **more)
+        for message in failed:
+            print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
+        with graceful():  # a second or two: it is finished
+            if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
+                print(report.as_text(report.read(folder)))
+                print(report.write(folder), file=sys.stderr)
+        return 1 if failed else 0
     except KeyboardInterrupt:
+        if not (folder / "config.yaml").exists():
+            raise  # nothing was written
         print(f"\nstopped; everything learnt is saved. Go on with: lifelong resume {folder}", file=sys.stderr)
         return 130
-    for message in failed:
-        print(f"lifelong: {message.job.method}, seed {message.job.seed}: {message.text}", file=sys.stderr)
-    if (folder / "summary.json").exists() and json.loads((folder / "summary.json").read_text())["methods"]:
-        print(report.as_text(report.read(folder)))
-        print(report.write(folder), file=sys.stderr)
-    return 1 if failed else 0
 
 
 def _fresh(what: str) -> Path:

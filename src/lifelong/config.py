@@ -40,6 +40,7 @@ class Config:
     threads: int | None = None
     precision: str = "float32"
     every: float = 30.0
+    evaluate_every: int | None = None
     order: tuple[int, ...] | str | None = None
     stream_options: Mapping[str, Any] = field(default_factory=dict)
     method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -81,7 +82,11 @@ class Config:
             methods=methods,
             net=net,
             seeds=seeds_of(said.get("seeds", 1)),
-            **{k: values[k] for k in ("scenario", "device", "threads", "precision", "every", "order") if k in values},
+            **{
+                k: values[k]
+                for k in ("scenario", "device", "threads", "precision", "every", "evaluate_every", "order")
+                if k in values
+            },
             stream_options=group("stream"),
             method_options={part: group(part) for part in dict.fromkeys(_parts(methods))},
             net_options=group("net"),
@@ -114,6 +119,8 @@ class Config:
         tree |= {"seeds": list(self.seeds), "device": self.device, "precision": self.precision, "every": self.every}
         if self.scenario is not None:
             tree["scenario"] = self.scenario
+        if self.evaluate_every is not None:
+            tree["evaluate_every"] = self.evaluate_every
         if self.threads is not None:
             tree["threads"] = self.threads
         if self.order is not None:
@@ -186,8 +193,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         MethodError: it cannot be read, or is not keys and values.
     """
     try:
-        return Config.flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        if any(
+            isinstance(token, yaml.AliasToken) for token in yaml.scan(text)
+        ):  # a few of them can say a billion values
+            raise MethodError(f"{path}: a configuration has no aliases (*name): say each value itself")
+        return Config.flatten(yaml.safe_load(text) or {}, str(path))
+    except MethodError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise MethodError(f"cannot read the configuration {path}: {error}") from error
 
 
@@ -212,6 +226,7 @@ def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any
         "threads": int | None,
         "precision": str,
         "every": float,
+        "evaluate_every": int | None,
         "order": tuple[int, ...] | str | None,
     }
     known |= {o.name: o.hint for o in options(Training)}

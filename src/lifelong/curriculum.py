@@ -15,7 +15,6 @@ in ``docs/results.md``.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -32,6 +31,7 @@ from torch import nn
 from .affinity import Probe, Transfers, measure, planned
 from .checkpoint import locked, write_atomically
 from .config import Config
+from .digest import digest, named
 from .errors import DataError, MethodError, RunError, nearest
 from .fitting import Build, fit, learner_for
 from .learner import Training
@@ -337,7 +337,7 @@ def slope(x: ArrayLike, y: ArrayLike) -> Interval:
     vary; the interval is NaN with fewer than three points."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     n, dx = len(x), x - x.mean()
-    if not dx.any():
+    if not np.ptp(x):
         return Interval(math.nan, math.nan, math.nan, n)
     b = float(dx @ y / (dx @ dx))
     if n < 3:
@@ -485,9 +485,9 @@ def _same_study(folder: Path, stream: Stream, method: Method, net: Build | nn.Mo
         "stream": [stream.name, stream.scenario, stream.source, json.loads(json.dumps(stream.notes))],
         "tasks": [t.name for t in stream],
         "method": str(method),
-        "net": str(net),
+        "net": named(net),
         "training": asdict(training),
-        "labels": hashlib.sha256(b"".join(t.train.labels.cpu().numpy().tobytes() for t in stream)).hexdigest(),
+        "set of examples, or network": digest(stream, net),
     }
     path = folder / "study.json"
     if not path.exists():

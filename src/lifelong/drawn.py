@@ -37,7 +37,6 @@ def keep(folder: Path, job: Job, learner: Learner, stream: Stream) -> None:
         row = torch.randint(len(test), (1,), generator=pick)
         real += [chunk.x for chunk in test.chunks(row, 1)]
     place = folder / "drawn" / job.method / str(job.seed) / f"{after:03d}.safetensors"
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(place, save({"drawn": drawn.float().cpu().contiguous(), "real": torch.cat(real).float()}))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["DataError", "LifelongError", "MethodError", "RunError", "TrainingError", "nearest"]
+__all__ = ["DataError", "LifelongError", "MethodError", "RunError", "TrainingError", "enough_memory", "nearest"]
 
 
 class LifelongError(Exception):
@@ -26,6 +27,29 @@ class TrainingError(LifelongError, ArithmeticError):
 
 class RunError(LifelongError, RuntimeError):
     """A run directory that is in use, damaged, or there already."""
+
+
+_NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "not enough memory", "new thread")
+
+
+@contextmanager
+def enough_memory(where: str) -> Iterator[None]:
+    """Says of memory that cannot be had within it what to do. torch raises a RuntimeError of many kinds for it.
+
+    Raises:
+        RunError: there is not enough.
+    """
+    try:
+        yield
+    except LifelongError:
+        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
+            raise
+        raise RunError(
+            f"{where}: not enough memory ({str(error).splitlines()[0][:200] if str(error) else 'none left'}); what was saved is kept: give "
+            "it more, or a smaller batch_size, network or memory of past examples"
+        ) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,13 @@ import torch
 from torch import nn
 
 from .checkpoint import Store, locked
-from .errors import MethodError, TrainingError
+from .errors import LifelongError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause, Training
 from .method import Method
+from .online import Trace
+from .pulse import pulse
 from .random import derive
+from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 
@@ -40,6 +46,8 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     watch: Watch | None = None,
+    evaluate_every: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Learns a stream's tasks in turn, once for each seed, and measures every task after each.
 
@@ -55,6 +63,9 @@ def fit(
         every: seconds between checkpoints within a task.
         device, dtype: where and in which precision.
         watch: is called at each pause with the task's index and where training stands.
+        evaluate_every: steps within a task after which all tasks so far are measured, and again (a few more where a pass over the
+            examples ends in between); default: at its end only.
+        ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
         The run: R matrices, measures and costs by seed.
@@ -63,18 +74,31 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
-    with graceful() as stop:
+    with graceful() as stop, nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
-            learner = learner_for(method, net, stream, training, seed, device, dtype)
+            learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
             if folder is None:
-                run.records[job] = follow(learner, stream, every=every, watch=watch, stop=stop)
+                run.records[job] = follow(
+                    learner, stream, every=every, watch=watch, stop=stop, evaluate_every=evaluate_every
+                )
                 continue
+
+            def look(index: int, pause: Pause | None, job: Job = job) -> None:
+                if note is not None:
+                    note(job, index, *pause[:2]) if pause else note(job, index + 1, 0, 0)
+                if watch is not None:
+                    watch(index, pause)
+
             place = folder / job.folder
-            with locked(place):
+            with nullcontext() if ranks.rank else locked(place):
                 store = Store(place)
-                run.records[job] = follow(learner, stream, store, every=every, watch=watch, stop=stop)
-            run.write(folder)
+                record = follow(
+                    learner, stream, store, every=every, watch=look, stop=stop, evaluate_every=evaluate_every
+                )
+                run.records[job] = record
+            if not ranks.rank:
+                run.write(folder)
     return run
 
 
@@ -86,6 +110,7 @@ def learner_for(
     seed: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner of one seed: its initial weights depend on the seed alone."""
     if isinstance(net, nn.Module):
@@ -103,6 +128,7 @@ def learner_for(
         device=device,
         dtype=dtype,
         grows=not stream.announced,
+        ranks=ranks,
     )
 
 
@@ -128,23 +154,46 @@ def follow(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     after: Callable[[Record], None] = lambda record: None,
+    evaluate_every: int | None = None,
 ) -> Record:
-    """A learner through a stream, from where `store` left it: the whole job in one loop.
+    """A learner through a stream, from where `store` left it: the whole job in one loop. With `evaluate_every` all tasks so far are measured
+    within a task as well, after so many steps and again.
 
     Raises:
         KeyboardInterrupt: `stop` became true; what was learnt is saved.
         TrainingError: the loss is no number any more; the checkpoint before is kept.
+        RunError: the checkpoint is another run's; the disk is full; memory is short. The checkpoint before is kept.
     """
-    record = Record.empty(len(stream))
+    if evaluate_every is not None and evaluate_every < 1:
+        raise MethodError(f"evaluate_every {evaluate_every}: expected at least 1 step")
+    learner.every = evaluate_every
+    with enough_memory(f"{learner.method.name}, seed {learner.seed}"):
+        return _follow(learner, stream, store, every, watch, stop, after)
+
+
+def _follow(
+    learner: Learner,
+    stream: Stream,
+    store: Store | None,
+    every: float,
+    watch: Watch | None,
+    stop: Callable[[], bool],
+    after: Callable[[Record], None],
+) -> Record:
+    record, about = Record.empty(len(stream)), _about(learner, stream)
+    if learner.every is not None:
+        record.trace = Trace(learner.every)
     saved = store.newest() if store is not None else None
-    if saved is not None:
-        record = Record.from_json(saved["meta"].pop("record"))
-        learner.load_state_dict(saved, past=stream.tasks[: saved["meta"]["learnt"]])
+    if store is not None and saved is not None:
+        record = _resumed(learner, stream, saved, about, store.folder)
 
     def save() -> None:
-        if store is not None:
+        if store is None:
+            return
+        learner.verify()
+        if not learner.ranks.rank:
             state = learner.state_dict()
-            state["meta"]["record"] = record.to_json()
+            state["meta"] |= {"record": record.to_json(), "about": about}
             store.save(state)
 
     if not record.rows:
@@ -157,25 +206,82 @@ def follow(
             record.skip()
             continue
         last_save = time.monotonic()
+        reached = 0 if learner.at is None else learner.at.step
         for pause in learner.steps(task):
             if watch is not None:
                 watch(index, pause)
-            stopping = stop()
+            reached = pause.step
+            if record.trace is not None and pause.phase == "train" and record.trace.due(index, pause.step):
+                record.trace.add(index, pause.step, learner.evaluate(stream.tasks[: index + 1]))
+            stopping = learner.ranks.total(stop()) > 0
             if stopping or time.monotonic() - last_save >= every:
                 if not bool(pause.loss.isfinite()):
                     raise TrainingError(
-                        f"the loss is {float(pause.loss)} in task {index + 1}; the last checkpoint is kept"
+                        f"the loss is {float(pause.loss)} in task {index + 1}, step {pause.step} of {pause.steps}; the last checkpoint is "
+                        "kept"
                     )
                 save()
                 last_save = time.monotonic()
             if stopping:
                 raise KeyboardInterrupt
-        record.add(learner, learner.evaluate(stream))
+        measured = learner.evaluate(stream)
+        record.add(learner, measured)
+        if record.trace is not None:
+            record.trace.add(index, reached, measured, cost=False)
         save()
         after(record)
         if watch is not None:
             watch(index, None)
+        if stop():
+            raise KeyboardInterrupt
     return record
+
+
+def _about(learner: Learner, stream: Stream) -> dict[str, Any]:
+    """What a checkpoint is of, in words: another run's is told from it."""
+    tasks = json.dumps([[t.name, len(t.train), len(t.test)] for t in stream]).encode()
+    said = {"method": learner.method, "training": learner.training, "precision": learner.dtype}
+    return {
+        **{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in said.items()},
+        "seed": learner.seed,
+        "scenario": learner.scenario,
+        "stream": f"{len(stream)} tasks, by names and sizes {hashlib.sha256(tasks).hexdigest()[:12]}",
+    }
+
+
+def _resumed(learner: Learner, stream: Stream, saved: dict[str, Any], about: dict[str, Any], place: Path) -> Record:
+    """Takes `learner` to where a checkpoint was saved; gives what had been measured by then."""
+    meta = saved["meta"]
+    try:
+        for key, was in meta.get("about", {}).items():
+            if was != about.get(key):
+                raise RunError(
+                    f"the checkpoint in {place} is another run's: its {key} is {_short(was)}, here it is {_short(about.get(key))}; choose "
+                    "another --out, or remove it"
+                )
+        record = Record.from_json(meta["record"])
+        before = None if record.trace is None else record.trace.every
+        if before != learner.every:
+            raise RunError(
+                f"this run was begun with evaluate_every {before}, not {learner.every}: say the same, or begin another"
+            )
+        learner.load_state_dict(saved, past=stream.tasks[: meta["learnt"]])
+        if len(stream) != record.T or record.rows != learner.learnt + 1:
+            raise ValueError(f"{record.rows} rows of {record.T} tasks after {learner.learnt} of {len(stream)}")
+    except LifelongError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = str(error).splitlines()[:2]
+        raise RunError(
+            f"the checkpoint in {place} does not fit this run ({type(error).__name__}: {' '.join(why)}): another one saved it, or it was "
+            "altered; choose another --out, or remove it"
+        ) from error
+    return record
+
+
+def _short(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 @contextmanager

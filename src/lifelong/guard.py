@@ -9,11 +9,15 @@
 The guard hooks into the optimiser's step; gradients are changed before it, weights projected after it. It is the same
 method object, with the same numbers, as in `fit`. A method that replays or adds a loss also needs ``guard.mix`` and
 ``guard.loss``; one that needs the loop itself (joint training, one network a task) is refused by name.
+
+The loop may run in several processes (`DistributedDataParallel`), and take a step after several batches: see `lifelong.ranks`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final, get_args
 
 import torch
@@ -24,6 +28,7 @@ from .around import Around
 from .errors import DataError, MethodError
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import generator
+from .ranks import Ranks, bare, whole
 from .stream import Chunk, Examples, Scenario, Tensors
 from .vector import Vector
 
@@ -37,26 +42,42 @@ def protect(
     *,
     scenario: Scenario = "domain",
     seed: int = 0,
+    clip: float | None = None,
+    ranks: Ranks | None = None,
 ) -> Guard:
     """Attaches `method` to a model and its optimiser; gives the guard that ends tasks, saves and detaches.
 
     Args:
-        model: inputs ``[B, ...]`` to logits ``[B, C]``.
+        model: inputs ``[B, ...]`` to logits ``[B, C]``; also what `DistributedDataParallel` or `torch.compile` made of it.
         optimizer: any torch optimiser over (some of) the model's parameters, also with several parameter groups.
         method: a portable method.
         scenario: which outputs compete in the method's own estimates; the loss of your loop is yours.
         seed: of the method's draws.
+        clip: the largest norm of the gradient that the method leaves, to which a larger one is brought; default: no limit.
+        ranks: the processes that learn this model together; default: all that ``init_process_group`` joined (of
+            `DistributedDataParallel`, its group). `Ranks()` where each learns a model of its own.
 
     Raises:
-        MethodError: the method needs a loop of its own.
+        MethodError: the method needs a loop of its own, or does not work on several ranks; the model's weights are sharded.
     """
     if not method.portable:
         raise MethodError(
             f"{method.name} needs a training loop of its own (it chooses the data, restarts or grows the network, or answers "
             "in its place): use Learner or fit"
         )
-    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper, which never steps itself
-    return Guard(model, optimizer, method, scenario, seed)
+    ranks = Ranks.of(model) if ranks is None else ranks
+    model = bare(model)
+    if method.acts:
+        whole(model, method.name)
+    ranks.check(method)
+    return Guard(model, _innermost(optimizer), method, scenario, seed, clip, ranks)
+
+
+def _innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The one that steps, within those that wrap it (accelerate's)."""
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        optimizer = optimizer.optimizer  # type: ignore[attr-defined]
+    return optimizer
 
 
 @final
@@ -64,13 +85,21 @@ class Guard:
     """Made by `protect`."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, method: Method, scenario: Scenario, seed: int
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        method: Method,
+        scenario: Scenario,
+        seed: int,
+        clip: float | None,
+        ranks: Ranks,
     ) -> None:
         if scenario not in get_args(Scenario):
             raise MethodError(f"scenario {scenario!r}: expected one of {', '.join(map(repr, get_args(Scenario)))}")
         method.check(scenario)
         self.model, self.optimizer, self.method = model, optimizer, method
-        self.scenario, self.seed = scenario, seed
+        self._slots = method.acts
+        self.scenario, self.seed, self.clip, self.ranks = scenario, seed, clip, ranks
         self.theta = Vector.of(model)
         if not self.theta.names:
             raise MethodError("the model has no trainable parameters: nothing can be learnt or kept")
@@ -85,8 +114,12 @@ class Guard:
         self._mask: Tensor | None = None
         self._draws = generator(seed, "method/0", self._device)
         self._open = False  # whether the present task has begun
+        self._compiled = False
         self._fresh = False  # whether this step's batch was mixed
-        self._around = Around(method, model, self.theta, optimizer, self.costs)
+        self._new: Batch | None = None  # what came last, from all ranks
+        self._part, self._split = 0, False  # how many new examples the network gets; whether other ranks have others
+        self._met: list[tuple[Batch, Tensor]] = []  # what came since the last step, and what the network answered
+        self._around = Around(method, model, self.theta, optimizer, self.costs, ranks)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -107,30 +140,52 @@ class Guard:
             self._mask = self._as_mask(classes if self.scenario == "task" else self.seen)
         self._draws = generator(self.seed, f"method/{self.learnt}", self._device)
         if self.spec is None:
+            [seeds] = self.ranks.gather(torch.tensor([self.seed]))
+            if len(seeds.unique()) > 1:
+                raise MethodError(
+                    f"ranks with the seeds {seeds.tolist()} would draw differently: give all of them one (protect(seed=...))"
+                )
             self.spec = Spec((), self._outputs(classes), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
-        if "begin" in self.method.acts:
-            with torch.no_grad():
+        with self._plain():
+            if "begin" in self._slots:
                 self.state = self.method.begin(self.state, self._edge(_Nothing(), self._mask))
         self._open = True
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
-        """What a step should learn from: the batch itself, and what the method replays."""
+        """What a step should learn from: the batch itself, and what the method replays. Several ranks bring examples of their own each; what
+        is replayed beside all of them is shared out. Without gradients it is the batch itself."""
+        if not torch.is_grad_enabled():
+            return Batch(x, y, self._mask)
         if not self._open:
             self.begin()
-        self._own = Batch(x, y, self._mask)
+        own = self._new = Batch(x, y, self._mask)
         self._fresh = True
-        if "examples" not in self.method.acts:
-            return self._own
-        return self.method.examples(self.state, self.model, self._own, self._draws)
+        self._part, self._split = len(y), self.ranks.world > 1
+        if self._split and self._slots & {"examples", "observe"}:
+            every_x, every_y = self.ranks.gather(x, y)
+            self._new = Batch(every_x, every_y, self._mask)
+        if "examples" not in self._slots:
+            return own
+        mixed = self.method.examples(self.state, self.model, self._new, self._draws)
+        part = mixed.cut(len(self._new.y), self.ranks)
+        if part is mixed:
+            self._part, self._split = len(self._new.y), False
+        return part
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """The loss of a mixed batch, with what the method adds to it."""
-        claims, adds = "criterion" in self.method.acts, "loss" in self.method.acts
+        """The loss of a mixed batch, with what the method adds to it; at least in single precision."""
+        if output.dtype in (torch.bfloat16, torch.float16):
+            output = output.float()
+        claims, adds = "criterion" in self._slots, "loss" in self._slots
         loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
         if adds:
             loss = loss + self.method.loss(self.state, self.model, batch, output)
-        self._output = output.detach()
+        if "observe" in self._slots and torch.is_grad_enabled() and self._new is not None:
+            answered = output.detach()[: self._part]
+            if self._split:
+                [answered] = self.ranks.gather(answered)
+            self._met.append((self._new, answered))
         return loss
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]] | None:
@@ -152,27 +207,42 @@ class Guard:
         """The gradients are there, the step is next."""
         if not self._open:
             self.begin()
-        needs = self.method.acts & {"examples", "criterion", "loss", "observe"}
+        needs = self._slots & {"examples", "criterion", "loss", "observe"}
         if needs and not self._fresh:
             raise MethodError(
                 f"{self.method.name} takes part in the batch and the loss of each step: batch = guard.mix(x, y), then "
                 "guard.loss(model(batch.x), batch)"
             )
-        self._around.before(self.state)
+        if "observe" in self._slots and not self._met:
+            raise MethodError(f"{self.method.name} remembers what comes: loss = guard.loss(model(batch.x), batch)")
+        if getattr(self.optimizer, "found_inf", None) is not None:
+            raise MethodError(
+                "a fused optimizer divides by the GradScaler's scale, or skips the step, after the method has seen the gradients: make it with "
+                "fused=False"
+            )
+        with self._eager():
+            self._around.before(self.state)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.theta.tensors, self.clip)
 
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         with torch.no_grad():
             self.state = self._around.after(self.state)
-            if "observe" in self.method.acts:
-                output = self._output[: len(self._own.y)]
-                self.state = self.method.observe(self.state, self._own, output, self._draws)
+            if "observe" in self._slots:
+                batch, output = self._met[0]
+                if len(self._met) > 1:  # a step after several batches is one after a larger batch
+                    x, y = (torch.cat([getattr(b, of) for b, _ in self._met]) for of in ("x", "y"))
+                    batch, output = batch._replace(x=x, y=y), torch.cat([o for _, o in self._met])
+                self.state = self.method.observe(self.state, batch, output, self._draws)
         self._fresh = False
+        self._met = []
 
     def consolidate(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
         """Ends a task: the method looks at its data once more (importance, exemplars, anchor).
 
         Args:
-            data: the task's examples: a pair of tensors, an iterable of batches ``(x, y)`` (a `DataLoader`), or `Examples`.
+            data: the task's examples (of several ranks each brings its own part, and all call this): a pair of tensors, an iterable of
+                batches ``(x, y)`` (a `DataLoader`), or `Examples`.
                 For a method that needs no labels (MAS, and EWC unless its Fisher is empirical) inputs alone will do, ``x [N,
                 ...]``, also of another distribution than what was trained on.
 
@@ -188,10 +258,12 @@ class Guard:
                 "consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()"
             )
         examples = data if isinstance(data, Examples) else _examples(data)
+        if self.ranks.world > 1:
+            examples = _Spread(examples, self.ranks)
         if len(examples) == 0:
             raise DataError("consolidate needs the task's examples; got none")
-        if "end" in self.method.acts:
-            with torch.no_grad():
+        if "end" in self._slots:
+            with self._plain():
                 self.state = self.method.end(self.state, self._edge(examples, self._mask))
         self.learnt += 1
         self._open = False
@@ -236,8 +308,29 @@ class Guard:
     def _edge(self, examples: Examples, mask: Tensor | None) -> Edge:
         draws = generator(self.seed, f"edge/{self.learnt}", self._device)
         return Edge(
-            self.model, self.theta, examples, mask, self.learnt, None, draws, self._no_reset, self.costs, self.seen
+            self.model,
+            self.theta,
+            examples,
+            mask,
+            self.learnt,
+            None,
+            draws,
+            self._no_reset,
+            self.costs,
+            self.seen,
+            ranks=self.ranks,
         )
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        """At a task's edges: in full precision, and layer by layer."""
+        self._compiled = any(m._compiled_call_impl is not None for m in self.model.modules())
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False), self._eager():
+            yield
+
+    def _eager(self) -> AbstractContextManager[Any]:
+        """A model that was compiled in place runs layer by layer within: methods look at layers, which a compiled call passes over."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def _no_reset(self) -> None:
         raise MethodError(f"{self.method.name} cannot restart a network that it does not own")
@@ -264,14 +357,18 @@ def _examples(data: Any) -> Examples:
 
 
 class _Batches(Examples):
-    """A loader's batches, in the order and the sizes in which it gives them."""
+    """A loader's batches, in the order and the sizes in which it gives them. Where single examples are asked for they are all read once more, and
+    kept: a loader that shuffles gives another order each time."""
 
     def __init__(self, loader: Iterable[Any]) -> None:
         self.loader = loader
-        self._labels: Tensor | None = None
+        self._kept: Tensors | None = None
+        self._length: int | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        if self._length is None:
+            self._length = sum(len(y) for _, y in self.loader)
+        return self._length
 
     def all(self, rows: int = 512) -> Iterator[Chunk]:
         for x, y in self.loader:
@@ -279,14 +376,17 @@ class _Batches(Examples):
                 yield Chunk(bx, by)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
-        return self._stacked().chunks(order, rows)
+        return self._stacked.chunks(order, rows)
 
     def subset(self, index: Tensor) -> Examples:
-        return self._stacked().subset(index)
+        return self._stacked.subset(index)
 
+    @property
     def _stacked(self) -> Tensors:
-        found = [(x, y) for x, y in self.loader]
-        return Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
+        if self._kept is None:
+            found = [(x, y) for x, y in self.loader]
+            self._kept = Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
+        return self._kept
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -294,9 +394,50 @@ class _Batches(Examples):
 
     @property
     def labels(self) -> Tensor:
-        if self._labels is None:
-            self._labels = torch.cat([y for _, y in self.loader])
-        return self._labels
+        return self._stacked.labels
+
+
+class _Spread(Examples):
+    """The examples of all ranks, rank 0's first. To read them, or their labels, is an act of all ranks, each of which asks for the same and
+    brings what it has; `part` reads one's own."""
+
+    def __init__(self, own: Examples, ranks: Ranks) -> None:
+        self.own, self.ranks = own, ranks
+        [self.owner] = ranks.gather(torch.full((len(own),), ranks.rank))
+        self.rows = torch.arange(len(self.owner))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        for index in order.split(rows):
+            mine = (self.owner[self.rows[index]] == self.ranks.rank).nonzero().flatten()
+            chunk = next(self.own.chunks(self._local(self.rows[index[mine]]), max(1, len(mine))))
+            x, y, place = self.ranks.gather(chunk.x, chunk.y, mine.to(chunk.y.device))
+            back = place.argsort()
+            yield Chunk(x[back.to(x.device)], y[back])
+
+    def subset(self, index: Tensor) -> Examples:
+        found = copy.copy(self)
+        found.rows = self.rows[index]
+        return found
+
+    def part(self, ranks: Ranks) -> Examples:
+        if len(self.rows) == len(self.owner):
+            return self.own
+        return self.own.subset(self._local(self.rows[self.owner[self.rows] == ranks.rank]))
+
+    def _local(self, rows: Tensor) -> Tensor:
+        return rows - int((self.owner < self.ranks.rank).sum())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.own.shape
+
+    @property
+    def labels(self) -> Tensor:
+        [every] = self.ranks.gather(self.own.labels.cpu())
+        return every[self.rows]
 
 
 class _Nothing(Examples):

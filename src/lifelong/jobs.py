@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoint import Store, locked, write_atomically
 from .config import Config
-from .errors import LifelongError, MethodError, RunError
+from .errors import LifelongError, MethodError, RunError, enough_memory
+from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
 
-__all__ = ["Message", "execute", "precision", "refuse", "resume"]
+__all__ = ["Message", "execute", "precision", "recorded", "refuse", "resume"]
 
 
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "step", "task", "done", "failed", "stopped"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped"
     job: Job
     task: int = 0  # its index
     step: int = 0
@@ -53,7 +57,7 @@ def execute(
     """
     import torch
 
-    from .fitting import takes
+    from .fitting import graceful, takes
 
     if not again:
         refuse(folder)
@@ -65,46 +69,56 @@ def execute(
             takes(method.network(config.build_net()(stream.shape, stream.outputs)), stream)
     _device(config.device)
     precision(config.precision)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    with locked(folder):
+    with graceful() as stop, locked(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
         if not again:
-            write_atomically(folder / "config.yaml", config.to_yaml())
             write_atomically(folder / "manifest.json", json.dumps(manifest(run, config.seeds), indent=1))
             for name, text in extra.items():
                 write_atomically(folder / name, text)
+            write_atomically(folder / "config.yaml", config.to_yaml())  # last: from here on it can be resumed
         log(folder, "resumed" if again else "started", jobs=jobs)
         failed: list[Message] = []
 
         def hear(message: Message) -> None:
             if message.kind == "failed":
                 failed.append(message)
+            if message.kind in ("began", "step"):
+                note(message.job, message.task, message.step, message.steps)
+            elif message.kind == "task":
+                note(message.job, message.task + 1, 0, 0)
+            else:
+                note(message.job, None, 0, 0)
             tell(message)
 
         try:
             if jobs == 1:
                 for job in work:
+                    if stop():
+                        raise KeyboardInterrupt
                     _work(config, job, folder, hear)
             else:
-                _spread(config, work, folder, min(jobs, len(work)), hear)
+                _spread(config, work, folder, min(jobs, len(work)), hear, stop)
         finally:
             for job in work:
-                found = Store(folder / job.folder).newest()
-                if found is not None:
-                    run.records[job] = Record.from_json(found["meta"]["record"])
+                record = recorded(folder, job)
+                if record is not None:
+                    run.records[job] = record
             if run.records:
                 run.write(folder)
         log(folder, "finished", failed=len(failed))
+        if stop():
+            raise KeyboardInterrupt
         return run, failed
+
+
+# what a run leaves that was killed before it could be resumed
+_BEGUN = re.compile(r"\.lock|(manifest|order|progress)\.json|\.((manifest|order|progress)\.json|config\.yaml)\.\d+")
 
 
 def refuse(folder: Path) -> None:
     """Raises `RunError` where a run's directory is there already."""
-    if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not _BEGUN.fullmatch(p.name) for p in folder.iterdir())):
         raise RunError(f"{folder} is there already: choose another --out, or go on with it: lifelong resume {folder}")
 
 
@@ -124,6 +138,15 @@ def resume(folder: Path) -> Config:
     return Config.load(folder / "config.yaml")
 
 
+def recorded(folder: Path, job: Job) -> Record | None:
+    """What a job in `folder` has measured by its newest checkpoint; None where that holds no such thing."""
+    found = Store(folder / job.folder).newest()
+    try:
+        return None if found is None else Record.from_json(found["meta"]["record"])
+    except (LookupError, TypeError, ValueError, RunError):
+        return None  # going on from it says what is wrong
+
+
 def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     """One job, from wherever its checkpoints left it. Failures are told; only a stop is raised."""
     import torch
@@ -133,10 +156,11 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
     from .method import Costs
 
     try:
+        tell(Message("began", job))
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         place = folder / job.folder
-        with graceful() as stop, locked(place):
+        with graceful() as stop, locked(place), enough_memory(f"{job.method}, seed {job.seed}"):
             stream = config.build_stream(job.seed)
             learner = learner_for(
                 config.build_method(job.method),
@@ -171,19 +195,38 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
                     accuracy=record.accuracy[-1],
                 )
 
-            follow(learner, stream, store, every=config.every, watch=watch, stop=stop, after=after)
-            for damage in store.damaged:
-                log(folder, "damaged", checkpoint=damage)
+            try:
+                follow(
+                    learner,
+                    stream,
+                    store,
+                    every=config.every,
+                    watch=watch,
+                    stop=stop,
+                    after=after,
+                    evaluate_every=config.evaluate_every,
+                )
+            finally:
+                for damage in store.damaged:
+                    log(folder, "damaged", checkpoint=damage)
         tell(Message("done", job))
     except KeyboardInterrupt:
-        log(folder, "interrupted", method=job.method, seed=job.seed)
+        with suppress(RunError):  # what cannot be written down is said
+            log(folder, "interrupted", method=job.method, seed=job.seed)
         tell(Message("stopped", job))
         raise
     except LifelongError as error:
-        log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
+        with suppress(RunError):
+            log(folder, "failed", method=job.method, seed=job.seed, error=str(error))
         if isinstance(error, MethodError):
             raise
         tell(Message("failed", job, text=str(error)))
+    except (
+        Exception
+    ) as error:  # somebody's network or data set: it is raised, and those who only see the directory learn of it
+        with contextlib.suppress(OSError):
+            log(folder, "failed", method=job.method, seed=job.seed, error=f"{type(error).__name__}: {error}")
+        raise
 
 
 def _device(name: str) -> Any:
@@ -213,7 +256,7 @@ def precision(name: str) -> Any:
 
 
 # --- several processes -------------------------------------------------------------------------------------------------
-def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell) -> None:
+def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: Tell, stop: Callable[[], bool]) -> None:
     spawn = multiprocessing.get_context("spawn")
     todo, heard = spawn.SimpleQueue(), spawn.Queue()
     for item in [*work, *[None] * jobs]:
@@ -228,6 +271,8 @@ def _spread(config: Config, work: Sequence[Job], folder: Path, jobs: int, tell: 
     refused = ""
     try:
         while any(w.is_alive() for w in workers) or not heard.empty():
+            if stop():
+                raise KeyboardInterrupt
             try:
                 message: Message = heard.get(timeout=0.2)
             except queue.Empty:

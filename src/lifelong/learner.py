@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from .errors import DataError, MethodError, TrainingError
 from .growth import Growth, carry_moments, grow
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
 from .random import derive, generator
-from .stream import Cache, Chunk, Examples, Scenario, Task
+from .ranks import ALONE, Ranks
+from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .vector import Vector
 
 __all__ = ["Learner", "Pause", "Training"]
@@ -30,6 +32,7 @@ CHUNK = (
     1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
 )
 ROWS = 512  # examples evaluated at once
+BYTES = 2**26  # of inputs fetched at once, where so many examples would be more
 
 
 @final
@@ -124,6 +127,11 @@ class Learner:
         cache: bytes that transformed examples may hold.
         grows: give the network more outputs when a task brings classes beyond those it has (scenario "class"); otherwise
             such labels are an error.
+        ranks: the processes that learn together, each with a learner like this one and the same tasks: `Ranks.here()`. A step's examples are
+            shared out among them.
+
+    Raises:
+        MethodError: the method does not fit the scenario, or does not work on several ranks.
     """
 
     def __init__(
@@ -139,9 +147,11 @@ class Learner:
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
         cache: int = 512 * 2**20,
         grows: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.method = method if method is not None else Method()
         self.method.check(scenario)
+        ranks.check(self.method)
         self.training = training if training is not None else Training()
         if grows and scenario != "class":
             raise MethodError(
@@ -151,10 +161,12 @@ class Learner:
         self.scenario: Scenario = scenario
         self.grows = grows
         self.seed = seed
+        self.ranks = ranks
         self.device, self.dtype = torch.device(device), dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "network"))
             self.net = self.method.network(net).to(device=self.device, dtype=dtype)
+        ranks.agree_(list(self.net.state_dict().values()))
         self._make_optimizer = optimizer or self.training.build
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
@@ -167,6 +179,7 @@ class Learner:
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
+        self.every: int | None = None  # steps between two pauses; None: a thousand examples or so
         self._ungrown: nn.Module | None = None  # as it was before it grew
         self.costs = Costs()
         self._random = _torch_state_of(derive(seed, "torch"))  # torch's own generator, as this learner has it
@@ -242,13 +255,13 @@ class Learner:
         """Runs the present task's steps from where it stands, a chunk at a time."""
         assert self.at is not None
         size = self.training.batch_size
-        rows = size * max(1, CHUNK // size)
+        rows = size * (self.every or max(1, self._rows(CHUNK) // size))
         loss = torch.zeros((), device=self.device)
         while self.at.step < steps:
             name = f"order/{self.learnt}/{self.at.round}/{self.at.epoch}"
             order = torch.randperm(len(examples), generator=generator(self.seed, name))
             self._halve()
-            total = torch.zeros((), device=self.device)
+            bad = torch.full((2,), -1, device=self.device)  # the steps of the first chunk whose loss is no number
             chunks = examples.chunks(order[self.at.chunk * rows :], rows)
             while True:
                 with self._own_random():  # around the reading as well: a data set may draw
@@ -257,19 +270,31 @@ class Learner:
                         break
                     self.net.train()
                     loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
-                total += loss
+                steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
+                bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
                 self.at.step += done
                 self.at.chunk += 1
                 if self.at.step == steps or self.at.chunk * rows >= len(order):
                     break
                 yield loss
             self.at.epoch, self.at.chunk = self.at.epoch + 1, 0
-            if not bool(total.isfinite()):
-                raise TrainingError(
-                    f"the loss is {float(loss)} in epoch {self.at.epoch} of task {self.learnt + 1}: lower the learning "
-                    f"rate (now {self.training.lr}) or the method's strength ({self.method}), or look for wild inputs"
-                )
+            first, last = bad.tolist()
+            if self.ranks.total(int(first >= 0)):
+                where = f"in steps {first} to {last} of {steps}" if first >= 0 else "on another rank"
+                raise self._broken(f"the loss is no finite number {where}")
             yield loss
+
+    def _broken(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"{what} (task {self.learnt + 1}): lower the learning rate (now {self.training.lr}) or the method's strength "
+            f"({self.method}), or look for inputs that are NaN or far too large"
+        )
+
+    def verify(self) -> None:
+        """Raises `TrainingError` where the weights are not finite: such a network is not worth saving."""
+        if not all(bool(t.isfinite().all()) for t in self.theta.tensors):
+            step = "" if self.at is None else f" after step {self.at.step}"
+            raise self._broken(f"the weights are no finite numbers any more{step}")
 
     def _halve(self) -> None:
         """The learning rate of the present epoch."""
@@ -282,7 +307,8 @@ class Learner:
     def _chunk(self, chunk: Chunk, mask: Tensor | None, size: int, most: int) -> tuple[Tensor, int]:
         """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
         net, method, slots, optimizer = self.net, self.method, self.method.acts, self.optimizer
-        around = Around(method, net, self.theta, optimizer, self.costs)
+        around = Around(method, net, self.theta, optimizer, self.costs, self.ranks)
+        together = self.ranks.world > 1
         mixes, observes = "examples" in slots, "observe" in slots
         claims, adds = "criterion" in slots, "loss" in slots
         clip, params = self.training.clip, self.theta.tensors
@@ -299,20 +325,27 @@ class Learner:
             own = batch = Batch(bx, by, bm)
             if mixes:
                 batch = method.examples(self.state, net, batch, self._draws)
+            if together:
+                mixed, batch = batch, batch.cut(len(by), self.ranks)
             output = net(batch.x)
             loss = method.criterion(self.state, net, batch, output) if claims else cross_entropy(output, batch)
             if adds:
                 loss = loss + method.loss(self.state, net, batch, output)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if together and batch is not mixed:
+                self.ranks.mean_([p.grad for p in params if p.grad is not None])
             around.before(self.state)
             if clip is not None:
                 nn.utils.clip_grad_norm_(params, clip)
             optimizer.step()
             self.state = around.after(self.state)
             if observes:
+                answered = output.detach()[: len(own.y)]
+                if together and batch is not mixed:
+                    [answered] = self.ranks.gather(answered[: len(own.y) // self.ranks.world])
                 with torch.no_grad():
-                    self.state = method.observe(self.state, own, output.detach()[: len(own.y)], self._draws)
+                    self.state = method.observe(self.state, own, answered, self._draws)
             self.costs.forward += len(batch.y)
             self.costs.backward += len(batch.y)
             done += 1
@@ -323,7 +356,7 @@ class Learner:
     def _expand(self, edge: Edge) -> list[Growth]:
         correct, n = 0, 0
         with self._own_random():  # a data set may draw
-            for chunk in edge.examples.all(ROWS):
+            for chunk in edge.examples.all(self._rows(ROWS)):
                 # of the network that learns, whatever answers when it is done
                 mask = edge.mask if chunk.mask is None else chunk.mask
                 scores = self._scores(chunk.x, mask, None, answers=False)
@@ -332,11 +365,7 @@ class Learner:
             return self.method.expand(self.state, edge, correct / n)
 
     def _leave(self, task: Task, own: Examples, edge: Edge) -> None:
-        if not all(bool(t.isfinite().all()) for t in self.theta.tensors):
-            raise TrainingError(
-                f"task {task.name!r} ended with weights that are not finite: lower the learning rate "
-                f"(now {self.training.lr}) or the method's strength ({self.method})"
-            )
+        self.verify()
         if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():
                 self.state = self.method.end(self.state, edge)
@@ -368,7 +397,19 @@ class Learner:
         seen = self.seen if self.scenario != "domain" else ()
         steps, epoch = self._steps(examples, examples), -(-len(examples) // self.training.batch_size)
         return Edge(
-            self.net, self.theta, examples, mask, self.learnt, task, draws, self.reset, self.costs, seen, steps, epoch
+            self.net,
+            self.theta,
+            examples,
+            mask,
+            self.learnt,
+            task,
+            draws,
+            self.reset,
+            self.costs,
+            seen,
+            steps,
+            epoch,
+            self.ranks,
         )
 
     def reset(self) -> None:
@@ -397,6 +438,60 @@ class Learner:
             if self.state is not None and "resize" in self.method.acts:
                 self.state = self.method.resize(self.state, mapping, self.theta)
             self.growth.append(operation)
+
+    # --- without boundaries -----------------------------------------------------------------------------------------
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One step on a batch as it comes, for streams that nobody cuts into tasks; gives its loss. A task begins with the first step,
+        with a class that was not met before, and after `finish`.
+
+        Args:
+            x: inputs ``[B, ...]`` as a stream has them.
+            y: output indices ``[B]``.
+
+        Raises:
+            MethodError: the method needs whole tasks; a new class ends a task whose end the method must see (`finish` it).
+            DataError, TrainingError: as in `steps`.
+        """
+        if not self.method.portable or self.scenario == "task":
+            what = f"{self.method.name} needs" if not self.method.portable else "the scenario 'task' has"
+            raise MethodError(
+                f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
+            )
+        began = time.perf_counter()
+        batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
+        if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
+            self.finish()
+        with self._own_random():
+            if self.at is None:
+                self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
+            assert self.at is not None
+            self.net.train()
+            loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
+        self.at.step += 1
+        if self.at.step % CHUNK == 0 and not bool(loss.isfinite()):
+            raise TrainingError(
+                f"the loss is {float(loss)}: lower the learning rate (now {self.training.lr}), or scale the inputs"
+            )
+        self.costs.train_seconds += time.perf_counter() - began
+        return loss
+
+    def finish(self, examples: Examples | None = None) -> None:
+        """Ends the task that `step` began, if one has begun. `examples` are its own, for a method that looks at them once more.
+
+        Raises:
+            MethodError: there are none, and the method needs them.
+        """
+        if self.at is None:
+            return
+        if "end" in self.method.acts:
+            if examples is None:
+                raise MethodError(
+                    f"{self.method.name} looks at a task's examples when it ends: finish(examples), or choose a method that does not"
+                )
+            with torch.no_grad(), self._own_random():
+                self.state = self.method.end(self.state, self._edge(examples, self._mask(None), None))
+        self.learnt += 1
+        self.at = None
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
@@ -428,11 +523,17 @@ class Learner:
         if self.scenario == "class" and not self.seen:
             return float("nan"), n, 0.0
         mask = self._mask(task, training=False)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for chunk in self.prepared(task.test).all(ROWS):
+        correct = torch.zeros(2, dtype=torch.int64, device=self.device)  # and how many have no answer
+        for chunk in self.prepared(task.test).all(self._rows(ROWS, task)):
             scores = self._scores(chunk.x, mask, task.index)
-            correct += (scores.argmax(1) == chunk.y.to(self.device)).sum()
-        accuracy = float(correct) / n
+            right, none = scores.argmax(1) == chunk.y.to(self.device), scores.isnan().any(1)
+            correct += torch.stack([right.sum(), none.sum()])
+        right, none = correct.tolist()
+        if none:
+            raise DataError(
+                f"{none} of the {n} test examples of task {task.name!r} get scores that are NaN: look for NaN among their inputs"
+            )
+        accuracy = right / n
         seconds = time.perf_counter() - began
         self.costs.eval_seconds += seconds
         return accuracy, n, seconds
@@ -467,6 +568,11 @@ class Learner:
         mask[list(classes)] = True
         return mask
 
+    def _rows(self, most: int, task: Task | None = None) -> int:
+        """How many examples are fetched at once: `most`, or fewer where they are large."""
+        shape = self.spec.shape if self.spec is not None else () if task is None else task.test.shape
+        return min(most, max(1, BYTES // (4 * max(1, math.prod(shape)))))
+
     def _input(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.dtype if x.is_floating_point() else None)
 
@@ -486,11 +592,10 @@ class Learner:
     def _check(task: Task) -> None:
         if len(task.train) == 0:
             raise DataError(f"task {task.name!r} has no training examples; leave it out or give it data")
-        x = getattr(task.train, "x", None)
-        if x is not None and x.is_floating_point() and not bool(x.isfinite().all()):
-            rows = (~x.flatten(1).isfinite().all(1)).nonzero().flatten()[:3].tolist()
+        wrong = task.train.wild(3)
+        if wrong:
             raise DataError(
-                f"task {task.name!r} has inputs that are NaN or infinite (rows {rows}, ...): clean them or leave them out"
+                f"task {task.name!r} has inputs that are NaN or infinite (rows {wrong}, ...): clean them or leave them out"
             )
 
     @property
@@ -545,9 +650,9 @@ class Learner:
             self.net = copy.deepcopy(self._ungrown)
         if meta["growth"] and self._ungrown is None:
             self._ungrown = copy.deepcopy(self.net)
-        for operation in meta["growth"]:
-            grow(self.net, Growth(**operation))
-        self.growth = [Growth(**g) for g in meta["growth"]]
+        self.growth = tree.join(list[Growth], meta["growth"], {}, "growth")
+        for operation in self.growth:
+            grow(self.net, operation)
         self.net.to(device=self.device, dtype=self.dtype)
         self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))
         self.theta = Vector.of(self.net)
@@ -561,7 +666,7 @@ class Learner:
         )
         self.spec = None
         if meta["spec"] is not None:
-            self.spec = Spec(**{**meta["spec"], "shape": tuple(meta["spec"]["shape"])})
+            self.spec = tree.join(Spec, meta["spec"], {}, "spec")
         moved = {k: v.to(self.device) if k.startswith("state") else v for k, v in tensors.items()}
         self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
         self._initial = None
@@ -570,9 +675,12 @@ class Learner:
         self._random = tensors["random"]
         self._draws = torch.Generator(device=self.device)
         self._draws.set_state(tensors["draws"])
-        self.learnt, self.seen = meta["learnt"], tuple(meta["seen"])
-        self.at = None if meta["at"] is None else Position(**meta["at"])
-        self.costs = Costs(**meta["costs"])
+        self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
+        self.at = tree.join(Position | None, meta["at"], {}, "at")
+        self.costs = tree.join(Costs, meta["costs"], {}, "costs")
+        counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
+        if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
+            raise ValueError(f"tasks, classes and places {counts} are none of this network")
         self.past = []
         if self.method.rereads:
             self.past = [self._own(task) for task in past]

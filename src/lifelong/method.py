@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .errors import MethodError
 from .growth import Growth, IndexMap
+from .ranks import ALONE, Ranks
 from .stream import Examples, Scenario, Task
 from .vector import Vector
 
@@ -47,25 +48,69 @@ class Batch(NamedTuple):
     x: Tensor  # [B, ...]
     y: Tensor  # [B] output indices
     mask: Tensor | None = None  # [C] or [B, C], true where an output competes; None: all do
-    weight: Tensor | None = None  # [B] weights of the examples in the loss; None: 1/B each
+    weight: Tensor | None = None  # [B] weights of the examples in the loss; NaN: none of its own; None: nowhere
     target: Tensor | None = None  # [B, C] earlier outputs to stay close to; NaN where there are none; None: nowhere
+    share: float = 1.0  # what the examples without a weight of their own count together, each alike
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The weight of each example, ``[B]``; None: 1/B each."""
+        if self.weight is None:
+            n = len(self.y)
+            return None if self.share == 1 else torch.full((n,), self.share / n, device=self.y.device)
+        none = self.weight.isnan()
+        return torch.where(none, (self.share / none.sum().double()).to(self.weight), self.weight)
+
+    def shared(self, factor: float) -> Batch:
+        """With `factor` times the share of the examples that have no weight of their own. So what a method says of the
+        new examples holds wherever it stands in a chain, and leaves alone what others bring."""
+        return self._replace(share=self.share * factor)
 
     def weighed(self, total: float) -> Batch:
-        """With weights that sum to `total`, as they are to one another."""
-        n = len(self.y)
-        if self.weight is not None:
-            return self._replace(weight=self.weight * (total / self.weight.sum()))
+        """With weights of their own that sum to `total`, as they are to one another."""
+        n, weights = len(self.y), self.weights
+        if weights is not None:
+            return self._replace(weight=weights * (total / weights.sum()), share=1.0)
         return self._replace(weight=torch.full((n,), total / n, device=self.y.device))
 
+    def cut(self, own: int, ranks: Ranks) -> Batch:
+        """The part of this batch that this rank learns from, so that the mean over ranks of a loss (or a gradient) is that of the whole
+        batch: of the first `own` examples a block, of the others every N-th. As many are held to as many earlier answers on
+        every rank; where the batch cannot be cut so, the part is the whole."""
+        n, N = len(self.y), ranks.world
+        if N == 1 or own % N or n % N:
+            return self
+        rest = torch.arange(own, n, device=self.y.device)
+        known = None if self.target is None else ~self.target.isnan()
+        if known is not None:  # those that are held to something first
+            rest = rest[known[own:].any(1).argsort(descending=True, stable=True)]
+        rows = torch.cat([torch.arange(own, device=rest.device).view(N, own // N), rest.view((n - own) // N, N).T], 1)
+        if known is not None:
+            held = torch.stack([known.sum(1), known.any(1)])[:, rows].sum(2)  # [2, N]
+            if not bool((held == held[:, :1]).all()):
+                return self
+        mine = rows[ranks.rank]
+        mask, weight, target = self.mask, self.weights, self.target
+        return Batch(
+            self.x[mine],
+            self.y[mine],
+            mask[mine] if mask is not None and mask.dim() == 2 else mask,
+            None if weight is None else weight[mine] * N,
+            None if target is None else target[mine],
+        )
+
     def plus(self, other: Batch) -> Batch:
-        """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; weights must
-        be given on both sides or on neither."""
+        """With the examples of `other` behind. A mask ``[C]`` here holds for those of `other` that bring none; those of
+        `other` that bring no weight share what those here share."""
         B, k = len(self.y), len(other.y)
-        if (self.weight is None) != (other.weight is None):
+        if len(self.x) != B:
             raise MethodError(
-                "one method of this chain weighs the examples of a step and another does not: leave one out"
+                "what latent_replay remembers joins behind the batch: put it behind the others in the chain"
             )
-        weight = None if self.weight is None or other.weight is None else torch.cat([self.weight, other.weight])
+        weight, more = self.weight, other.weight if other.share == 1 else other.weights
+        if weight is not None or more is not None:
+            none = torch.full((), float("nan"), device=self.y.device)
+            weight = torch.cat([none.expand(n) if w is None else w for w, n in ((weight, B), (more, k))])
         mask = self.mask
         if other.mask is not None:
             own = torch.ones_like(other.mask[:1]) if mask is None else mask
@@ -80,7 +125,7 @@ class Batch(NamedTuple):
             parts = [(target, B), (other.target, k)]
             nan = torch.full((), float("nan"), device=self.x.device)
             target = torch.cat([nan.expand(n, width) if part is None else part for part, n in parts])
-        return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target)
+        return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target, self.share)
 
 
 class Step(NamedTuple):
@@ -119,15 +164,17 @@ class Edge:
     seen: tuple[int, ...] = ()  # classes, the present task's included; empty where all tasks share theirs
     steps: int | None = None  # that the task takes, a round; None: nobody knows
     epoch: int | None = None  # steps of one pass over its examples
+    ranks: Ranks = ALONE  # who learns this network together
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the labels among the outputs that compete (a masked output has logit −∞)."""
     if batch.mask is not None:
         output = output.masked_fill(~batch.mask, float("-inf"))
-    if batch.weight is None:
+    weights = batch.weights
+    if weights is None:
         return F.cross_entropy(output, batch.y)
-    return (F.cross_entropy(output, batch.y, reduction="none") * batch.weight.to(output)).sum()
+    return (F.cross_entropy(output, batch.y, reduction="none") * weights.to(output)).sum()
 
 
 def not_negative(name: str, **constants: float) -> None:
@@ -138,10 +185,12 @@ def not_negative(name: str, **constants: float) -> None:
 
 
 class GradOf(Protocol):
-    """The gradient of the mean loss on other examples, at the present weights."""
+    """The gradient of the mean loss on other examples, at the present weights. Of several ranks all give the same examples, and each takes
+    its part of them."""
 
     net: nn.Module
     costs: Costs
+    ranks: Ranks
 
     def __call__(self, batch: Batch) -> Vector: ...
 
@@ -183,6 +232,14 @@ class Method:
     asks: ClassVar[bool] = False
     # True: starts each task from the initial network, which only the library's own loop can do.
     restarts: ClassVar[bool] = False
+    # True: on several ranks it gives what it gives on one with the same global batch (docs/many-processes.md); tested for all that say so.
+    ranks: ClassVar[bool] = False
+    # True: what it remembers joins behind the batch within the network, so that there are more outputs than inputs.
+    joins: ClassVar[bool] = False
+    # True: its loss asks a network about the inputs of the batch, and holds that against its outputs, row by row.
+    compares: ClassVar[bool] = False
+    # True: takes no step in most tasks, its `data` being empty; what is fed by steps would starve beside it.
+    rests: ClassVar[bool] = False
     # Fields of the state that are lists with an entry a task, of which `predict` reads one at a time: an export keeps each entry in
     # a file of its own, and loads it when it is asked for.
     apart: ClassVar[tuple[str, ...]] = ()
@@ -328,6 +385,18 @@ def chain(*methods: Method) -> Method:
                 f"{claimants[0]} and {claimants[1]} both claim the slot {claim!r}, which only one method can hold: "
                 "leave one of them out"
             )
+    resting = next((m.name for m in flat if m.rests), None)
+    fed = next((m.name for m in flat if m.acts & {"examples", "observe"}), None)
+    if resting and fed:
+        raise MethodError(
+            f"{fed} remembers and replays in steps, and {resting} takes none in most tasks: leave one of them out"
+        )
+    joining = next((m.name for m in flat if m.joins), None)
+    comparing = next((m.name for m in flat if m.compares), None)
+    if joining and comparing:
+        raise MethodError(
+            f"{comparing} asks about each input of a step, and what {joining} remembers has none: leave one of them out"
+        )
     asking = next((m.name for m in flat if m.asks), None)
     answering = next((m.name for m in flat if "predict" in m.acts and not m.asks), None)
     if asking and answering:
@@ -363,6 +432,14 @@ class Chain(Method):
     @property
     def restarts(self) -> bool:  # type: ignore[override]
         return any(m.restarts for m in self.members)
+
+    @property
+    def ranks(self) -> bool:  # type: ignore[override]
+        return all(m.ranks for m in self.members)
+
+    @property
+    def rests(self) -> bool:  # type: ignore[override]
+        return any(m.rests for m in self.members)
 
     @property
     def oracle(self) -> bool:

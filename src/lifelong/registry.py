@@ -9,7 +9,7 @@ from typing import Any, final
 
 from .errors import MethodError, nearest
 
-__all__ = ["METHODS", "NETS", "STREAMS", "Entry", "find"]
+__all__ = ["METHODS", "NETS", "OWN_LOOP", "RANKS", "STREAMS", "Entry", "find"]
 
 
 @final
@@ -63,6 +63,11 @@ METHODS: dict[str, Entry] = {
         "Experience replay: learns from new and remembered examples together",
         "Chaudhry et al. 2019, arXiv 1902.10486",
     ),
+    "latent_replay": Entry(
+        "lifelong.methods:LatentReplay",
+        "Latent replay: remembers what arrives at a chosen layer, below which the network rests",
+        "Pellegrini et al. 2020, arXiv 1912.01100",
+    ),
     "der": Entry(
         "lifelong.methods:DER",
         "Dark Experience Replay: stays close to its own earlier answers on remembered examples",
@@ -104,6 +109,16 @@ METHODS: dict[str, Entry] = {
     "nearest_neighbour": Entry(
         "lifelong.methods:NearestNeighbour", "nearest input met, all of them kept: a reference for feature vectors"
     ),
+    "slda": Entry(
+        "lifelong.methods:SLDA",
+        "streaming linear discriminant analysis: class means and one covariance; for feature vectors",
+        "Hayes & Kanan 2020, arXiv 1909.01520",
+    ),
+    "ranpac": Entry(
+        "lifelong.methods:RanPAC",
+        "RanPAC: a ridge regression on random projections, of sums alone; for feature vectors",
+        "McDonnell et al. 2023, arXiv 2307.02251",
+    ),
     "icarl": Entry(
         "lifelong.methods:ICaRL",
         "iCaRL: few herded exemplars, distillation, and the nearest mean of exemplars",
@@ -141,6 +156,12 @@ METHODS: dict[str, Entry] = {
     ),
 }
 
+# What methods say of themselves, once more, so that a list of them needs no import (tests hold the two together).
+OWN_LOOP = frozenset(  # they work inside somebody's own training loop
+    ("finetune", "l2", "ewc", "si", "mas", "rwalk", "replay", "der", "derpp", "gem", "lwf", "generative_replay", "agem")
+)
+RANKS = frozenset(METHODS)  # several processes give what one gives
+
 STREAMS: dict[str, Entry] = {
     "two_corpora": Entry(
         "lifelong.streams:two_corpora",
@@ -172,8 +193,14 @@ STREAMS: dict[str, Entry] = {
     ),
     "clinc150": Entry(
         "lifelong.streams:clinc150",
-        "150 intents in ten domains, sentences as bags of words (LIFELONG_DATA)",
+        "150 intents in ten domains, sentences as bags of words or features (LIFELONG_DATA)",
         "Larson et al. 2019, arXiv 1909.02027",
+        defaults={"net.hidden": (100,), "epochs": 10, "batch_size": 32, "lr": 0.2},
+    ),
+    "banking77": Entry(
+        "lifelong.streams:banking77",
+        "77 intents of a bank's customers in steps, sentences as bags of words or features (LIFELONG_DATA)",
+        "Casanueva et al. 2020, arXiv 2003.04807",
         defaults={"net.hidden": (100,), "epochs": 10, "batch_size": 32, "lr": 0.2},
     ),
     "turning": Entry(

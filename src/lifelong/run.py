@@ -4,6 +4,7 @@
 ``config.yaml``    what was asked for; ``lifelong run --config`` takes it
 ``manifest.json``  versions, machine, seeds, source of the data, schema version
 ``results.csv``    every number in long form: stream, scenario, method, seed, after, on, metric, value, n, seconds
+``within.csv``      accuracy within tasks, where that was asked for: stream, scenario, method, seed, task, step, on, value
 ``summary.json``   the same by method: mean, sd, 95% interval, number of seeds
 ``events.jsonl``   what happened when
 ``drawn/``         METHOD/SEED/AFTER.safetensors: inputs that a method draws, where it draws any
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -29,8 +31,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
-from .checkpoint import write_atomically
+from .checkpoint import write_atomically, writing
 from .matrix import Interval, RMatrix, interval
+from .online import Trace, anytime, min_acc, wc_acc
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Record", "Run", "log", "manifest"]
 
 SCHEMA = 1
+WITHIN = ("stream", "scenario", "method", "seed", "task", "step", "on", "value")
 COLUMNS = ("stream", "scenario", "method", "seed", "after", "on", "metric", "value", "n", "seconds")
 
 
@@ -67,6 +71,7 @@ class Record:
     memory_bytes: list[int] = field(default_factory=list)
     forward: list[int] = field(default_factory=list)
     backward: list[int] = field(default_factory=list)
+    trace: Trace | None = None  # within tasks, where that was asked for
 
     @staticmethod
     def empty(T: int) -> Record:
@@ -115,7 +120,22 @@ class Record:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Record:
-        return Record(**data)
+        """What `to_json` gave.
+
+        Raises:
+            ValueError, RunError: it is no record.
+        """
+        from . import tree
+
+        record: Record = tree.join(Record, {"trace": None, **data}, {}, "record")
+        rows, T = record.rows, record.T
+        for cells in (record.accuracy, record.seconds):
+            if np.asarray(cells, float).reshape(-1, T).shape != (rows, T):
+                raise ValueError(f"a record of {rows} rows and {T} tasks has other numbers of cells")
+        for values in (record.train_seconds, record.parameters, record.memory_bytes, record.forward, record.backward):
+            if np.asarray(values, float).shape != (rows,):
+                raise ValueError(f"a record of {rows} rows has other numbers of costs")
+        return record
 
 
 @final
@@ -150,6 +170,12 @@ class Run:
         """All summary measures of a job. Intransigence is against `joint` with the same seed, where it was run."""
         record = self.records[job]
         joint = self.records.get(Job("joint", job.seed))
+        trace = record.trace
+        within = {}
+        if trace is not None:
+            whole = set(trace.task) == set(range(record.T))  # not where a method trains once
+            measure = {"min_acc": min_acc, "wc_acc": wc_acc, "anytime_accuracy": anytime}
+            within = {name: f(trace) if whole else math.nan for name, f in measure.items()}
         found = record.matrix.summary(joint.matrix if joint is not None and joint.complete else None)
         return {
             **found,
@@ -157,9 +183,10 @@ class Run:
             "parameter_ratio": record.parameters[-1] / max(1, record.parameters[0]),
             "memory_bytes": float(record.memory_bytes[-1]),
             "train_seconds": float(sum(record.train_seconds)),
-            "eval_seconds": float(np.nansum(record.seconds)),
+            "eval_seconds": float(np.nansum(record.seconds)) + sum(trace.seconds if trace is not None else []),
             "examples_forward": float(sum(record.forward)),
             "examples_backward": float(sum(record.backward)),
+            **within,
         }
 
     def summary(self, method: str | None = None) -> dict[str, Interval]:
@@ -196,6 +223,19 @@ class Run:
                         writer.writerow([*lead, record.T, "", metric, _number(value), "", ""])
         return out.getvalue()
 
+    def within(self) -> str:
+        """``within.csv``; tasks and `on` count from 1. Empty where nothing was measured within tasks."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        traced = [(job, r.trace) for job, r in self.records.items() if r.trace is not None]
+        if traced:
+            writer.writerow(WITHIN)
+        for job, trace in traced:
+            for task, step, row in zip(trace.task, trace.step, trace.accuracy):
+                for on, value in enumerate(row, start=1):
+                    writer.writerow([self.stream, self.scenario, *job, task + 1, step, on, _number(value)])
+        return out.getvalue()
+
     def as_json(self) -> dict[str, Any]:
         """``summary.json``."""
         methods: dict[str, Any] = {}
@@ -223,10 +263,11 @@ class Run:
 
     def write(self, folder: Path) -> None:
         """Writes results.csv and summary.json, and a manifest where there is none."""
-        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "manifest.json").exists():
             write_atomically(folder / "manifest.json", json.dumps(manifest(self, sorted(self.seeds())), indent=1))
         write_atomically(folder / "results.csv", self.results())
+        if within := self.within():
+            write_atomically(folder / "within.csv", within)
         write_atomically(folder / "summary.json", json.dumps(self.as_json(), indent=1))
 
 
@@ -258,11 +299,17 @@ def manifest(run: Run, seeds: Sequence[int], **more: Any) -> dict[str, Any]:
 def log(folder: Path, event: str, **what: Any) -> None:
     """Appends a line to events.jsonl; several processes may do so at once."""
     line = json.dumps({"time": round(time.time(), 3), "event": event, **what}) + "\n"
-    handle = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(handle, line.encode())
-    finally:
-        os.close(handle)
+    path = folder / "events.jsonl"
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            end = os.fstat(handle).st_size
+            if end and os.pread(handle, 1, end - 1) != b"\n":
+                line = "\n" + line  # the disk was full within the line before
+            if os.write(handle, line.encode()) < len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(handle)
 
 
 def _number(value: float) -> str:

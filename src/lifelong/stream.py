@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .errors import DataError
 from .random import generator
+from .ranks import Ranks
 
 __all__ = ["Cache", "Chunk", "Examples", "Joined", "Lazy", "Scenario", "Stream", "Task", "Tensors", "Transform"]
 
@@ -70,6 +71,15 @@ class Examples(ABC):
         """Every example once, in order, up to `rows` at a time."""
         return self.chunks(torch.arange(len(self)), rows)
 
+    def part(self, ranks: Ranks) -> Examples:
+        """Those that this rank looks at where each looks at some; together they are all."""
+        return self if ranks.world == 1 else self.subset(torch.arange(ranks.rank, len(self), ranks.world))
+
+    def wild(self, most: int) -> list[int]:
+        """The indices of up to `most` examples whose inputs are NaN or infinite, where that is known without reading
+        them from elsewhere."""
+        return []
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -107,6 +117,19 @@ class Tensors(Examples):
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         return (self.take(index) for index in order.split(rows))
+
+    def wild(self, most: int) -> list[int]:
+        found: list[int] = []
+        if not self.x.is_floating_point():
+            return found
+        at, own = 0, self.x.split(4096) if self.rows is None else (self.x[r] for r in self.rows.split(4096))
+        for x in own:  # a little at a time: the data may be larger than memory
+            if not bool(x.sum().isfinite()):  # one pass; a sum may also be too large
+                found += [at + i for i in (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()]
+            at += len(x)
+            if len(found) >= most:
+                break
+        return found[:most]
 
     def subset(self, index: Tensor) -> Tensors:
         return replace(self, rows=index if self.rows is None else self.rows[index.to(self.rows.device)])

@@ -190,6 +190,8 @@ def solve(
     one[program.target, np.arange(E)] = 1
     supervision = np.concatenate([np.zeros(E), program.cost])  # (III)
 
+    unit = float(program.cost.max()) or 1.0  # the solver's tolerance is absolute, costs are as they are
+
     def best(c: NDArray[np.float64], limit: float) -> Any:
         # the solver stops at an absolute gap of 1e-6: on values of thousands that is nothing
         scale = 1e3 / max(float(np.abs(c).max()), 1e-300)
@@ -200,7 +202,7 @@ def solve(
             constraints=[
                 LinearConstraint(sources, ub=0),
                 LinearConstraint(one, 1, 1),
-                LinearConstraint(supervision[None], ub=limit),
+                LinearConstraint(supervision[None] / unit, ub=limit / unit),
             ],
             options={"mip_rel_gap": 0.0},
         )
@@ -240,7 +242,7 @@ def greedy(
         for more in lacks:
             then = paid | more
             price = float(program.cost[then & ~paid].sum())
-            if program.cost[then].sum() <= budget:
+            if program.cost[then].sum() <= budget * (1 + 1e-9):  # sums are rounded
                 reached, value = program.worth(then)
                 raised = (reached - count) / max(price, 1e-9), (value - total) / max(price, 1e-9)
                 if raised > best:

@@ -55,10 +55,13 @@ def join(hint: Any, skeleton: Any, tensors: dict[str, Tensor], path: str = "") -
     """The tree of the type `hint` that was taken apart into `skeleton` and `tensors`."""
     try:
         return _join(hint, skeleton, tensors)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise RunError(
             f"the saved state {path!r} does not fit {hint}: {error}; was it saved by another version?"
         ) from error
+
+
+_PLAIN: dict[Any, Any] = {bool: bool, int: int, float: int | float, str: str}
 
 
 def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -89,8 +92,12 @@ def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
         return typing.cast(Any, hint)(**fields)
     if hint is Any and isinstance(node, dict):
         return tensors[node["tensor"]]
-    if hint is Any or hint in (int, float, str, bool):
+    if origin is typing.Literal and node in args:
         return node
+    if hint is Any or (hint in _PLAIN and isinstance(node, _PLAIN[hint]) and (hint is bool) == isinstance(node, bool)):
+        return node
+    if hint in _PLAIN:
+        raise TypeError(f"{node!r} is no {hint.__name__}")
     raise TypeError(f"a state cannot hold a {hint}")
 
 

@@ -1,6 +1,7 @@
 """One paper, one file."""
 
 from .agem import AGEM
+from .augment import Augment
 from .der import DER, DERpp
 from .ewc import EWC
 from .expert_gate import ExpertGate
@@ -15,14 +16,17 @@ from .icarl import ICaRL
 from .independent import Independent
 from .joint import Joint, JointOnce
 from .l2 import L2
+from .latent_replay import LatentReplay
 from .lwf import LwF
 from .mas import MAS
 from .nearest import NearestMean, NearestNeighbour
 from .packnet import PackNet
 from .progressive import Progressive
+from .ranpac import RanPAC
 from .replay import Replay
 from .rwalk import RWalk
 from .si import SI
+from .slda import SLDA
 
 __all__ = [
     "AGEM",
@@ -33,6 +37,8 @@ __all__ = [
     "L2",
     "MAS",
     "SI",
+    "SLDA",
+    "Augment",
     "DERpp",
     "ExpertGate",
     "FearNet",
@@ -44,11 +50,13 @@ __all__ = [
     "Independent",
     "Joint",
     "JointOnce",
+    "LatentReplay",
     "LwF",
     "NearestMean",
     "NearestNeighbour",
     "PackNet",
     "Progressive",
     "RWalk",
+    "RanPAC",
     "Replay",
 ]

@@ -35,6 +35,7 @@ class AGEM(Rehearsal):
     batch: int | None = 256
 
     name: ClassVar[str] = "agem"
+    ranks: ClassVar[bool] = True
 
     def gradient(self, state: Past, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
         memory = state.memory

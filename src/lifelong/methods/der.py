@@ -57,7 +57,7 @@ class _Dark(Rehearsal, ABC):
             return batch
         held = state.memory.sample(self.batch or len(batch.y), generator)
         old = Batch(held["x"], held["y"], held.get("mask"), target=held["logits"])
-        return batch.weighed(1.0).plus(old.weighed(0.0))
+        return batch.plus(old.weighed(0.0))
 
     def loss(self, state: Past, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         if batch.target is None:
@@ -78,6 +78,7 @@ class DER(_Dark):
     """
 
     name: ClassVar[str] = "der"
+    ranks: ClassVar[bool] = True
 
 
 @final
@@ -94,6 +95,7 @@ class DERpp(_Dark):
     beta: float = 0.5
 
     name: ClassVar[str] = "derpp"
+    ranks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

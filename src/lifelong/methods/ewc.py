@@ -70,6 +70,10 @@ class EWC(Guarded):
         return self.strength * (self.gamma if self.online else 1.0)
 
     @property
+    def ranks(self) -> bool:  # type: ignore[override]
+        return self.importance != "sampled"  # its draws go by the order in which one process reads
+
+    @property
     def labels(self) -> bool:
         return self.importance in ("empirical", "hessian")
 

@@ -70,7 +70,9 @@ class ExpertGate(Method):
     gate_lr: float = 0.01
     gate_batch: int = 32
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "expert_gate"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has a network of its own; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True

@@ -83,9 +83,12 @@ class FearNet(Method):
     gate_hidden: tuple[int, ...] = (64,)
     gate_steps: int = 300
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "fearnet"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     neutral: ClassVar[None] = None
+    rests: ClassVar[bool] = True
     no_neutral: ClassVar[str] = (
         "it trains in its sleep and not when a task comes; there is no amount of that to turn down"
     )
@@ -141,7 +144,7 @@ class FearNet(Method):
         decoded = net.decode(codes[-1])[::-1]  # the input first
         for j, (h, h_hat) in enumerate(zip(codes, decoded)):
             loss = loss + (self.code_weight if j else self.input_weight) * (h_hat - h).square().mean(1)
-        return loss.mean() if batch.weight is None else (loss * batch.weight).sum()
+        return loss.mean() if (weights := batch.weights) is None else (loss * weights).sum()
 
     def end(self, state: Brain, edge: Edge) -> Brain:
         if self._sleeps(state):

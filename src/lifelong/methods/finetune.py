@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from ..method import Method
 
@@ -14,3 +14,5 @@ __all__ = ["Finetune"]
 @dataclass(frozen=True)
 class Finetune(Method):
     """No method."""
+
+    ranks: ClassVar[bool] = True

@@ -37,6 +37,7 @@ class GDumb(Method):
     passes: int = 20
 
     name: ClassVar[str] = "gdumb"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = (
         "it trains on its memory alone, from the start; with no memory there is nothing to train on"

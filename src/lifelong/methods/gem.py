@@ -42,6 +42,7 @@ class GEM(Method):
     margin: float = 0.5
 
     name: ClassVar[str] = "gem"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
 
     def __post_init__(self) -> None:

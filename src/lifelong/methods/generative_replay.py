@@ -38,6 +38,7 @@ class Scholar:
     last: Vector | None  # its weights as the last task left them
     solver: Before
     unit: bool  # whether inputs lie in 0..1
+    inside: Tensor  # [] whether all that were met since then do
     shape: list[int]
     seed: int
 
@@ -70,6 +71,7 @@ class GenerativeReplay(Method):
     new: float | None = None
 
     name: ClassVar[str] = "generative_replay"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"batch": 0}
     asks: ClassVar[bool] = True
 
@@ -101,14 +103,12 @@ class GenerativeReplay(Method):
         return 1 / tasks if self.new is None else self.new
 
     def init(self, theta: Vector, spec: Spec) -> Scholar:
-        return Scholar(None, None, Before.none(theta, spec), False, [], spec.seed)
+        return Scholar(None, None, Before.none(theta, spec), False, _true(theta.tensors[0].device), [], spec.seed)
 
     def begin(self, state: Scholar, edge: Edge) -> Scholar:
         first = next(edge.examples.all(512), None) if state.unit else None
-        if first is not None and not bool(((first.x >= 0) & (first.x <= 1)).all()):
-            raise MethodError(
-                f"task {edge.index + 1} brings inputs outside 0..1, where the first task's lay within and are drawn so: scale all tasks alike"
-            )
+        if first is not None and not bool(_within(first.x)):
+            raise _outside(edge.index)  # soon, where it shows soon
         last = None if state.learnt is None else state.learnt.weights.clone()
         return replace(state, last=last, solver=state.solver.next(edge))
 
@@ -124,9 +124,9 @@ class GenerativeReplay(Method):
         y = said.nan_to_num(float("-inf")).argmax(1)
         r = self._share(solver.tasks)
         if self.targets == "hard":
-            return batch.weighed(r).plus(Batch(x, y, mask if solver.known else None).weighed(1 - r))
+            return batch.shared(r).plus(Batch(x, y, mask if solver.known else None).weighed(1 - r))
         old = Batch(x, y, mask if solver.known else None, target=said)
-        return batch.weighed(r).plus(old.weighed(0.0))
+        return batch.shared(r).plus(old.weighed(0.0))
 
     def loss(self, state: Scholar, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         if batch.target is None:
@@ -135,6 +135,11 @@ class GenerativeReplay(Method):
         H = distance(output, batch.target, self.temperature, over)
         held = (~batch.target.isnan()).any(1).sum().clamp(min=1)
         return (1 - self._share(state.solver.tasks)) * H.sum() / held
+
+    def end(self, state: Scholar, edge: Edge) -> Scholar:
+        if not bool(state.inside):
+            raise _outside(edge.index)
+        return state
 
     def sample(self, state: Scholar, n: int, generator: torch.Generator) -> Tensor | None:
         if state.learnt is None:
@@ -151,10 +156,12 @@ class GenerativeReplay(Method):
                 f"generative_replay draws real numbers; the inputs are {x.dtype} (words of a text): use replay, or features of the inputs"
             )
         if state.learnt is None:
-            unit = bool((x >= 0).all() & (x <= 1).all())  # once a run
+            unit = bool(_within(x))  # once a run
             shape = tuple(x.shape[1:])
             state = replace(state, learnt=self._draws.begin(shape, x, state.seed), unit=unit, shape=list(shape))
         assert state.learnt is not None
+        if state.unit:
+            state.inside.logical_and_(_within(x))
         weight = x.new_full((len(x),), 1 / len(x))
         if state.last is not None:
             n, r = self.batch or len(x), self._share(state.solver.tasks)
@@ -163,3 +170,19 @@ class GenerativeReplay(Method):
             weight = torch.cat([weight * r, x.new_full((n,), (1 - r) / n)])
         self._draws.step(state.learnt, x, weight, state.unit, generator)
         return state
+
+
+def _true(device: torch.device) -> Tensor:
+    return torch.ones((), dtype=torch.bool, device=device)
+
+
+def _within(x: Tensor) -> Tensor:
+    """Whether all inputs lie in 0..1, ``[]``."""
+    low, high = x.aminmax()
+    return (low >= 0) & (high <= 1)
+
+
+def _outside(index: int) -> MethodError:
+    return MethodError(
+        f"task {index + 1} brings inputs outside 0..1, where the first ones lay within and inputs are drawn so: scale all tasks alike"
+    )

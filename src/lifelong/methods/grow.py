@@ -52,6 +52,7 @@ class Grow(Method):
     noise: float = 0.1
 
     name: ClassVar[str] = "grow"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"threshold": 0.0}
 
     def __post_init__(self) -> None:

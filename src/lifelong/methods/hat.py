@@ -60,6 +60,7 @@ class HAT(Method):
     s_max: float = 400.0
 
     name: ClassVar[str] = "hat"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "its network has an attention on every unit; there is no amount of that to turn down"

@@ -64,7 +64,9 @@ class ICaRL(Method):
     classifier: Literal["nearest", "network"] = "nearest"
     distil: bool = True
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "icarl"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "its loss is one of sigmoids, at any number of exemplars"
@@ -102,7 +104,7 @@ class ICaRL(Method):
         if state.weights is not None:
             target = torch.where(state.old, answers(net, state.weights, batch.x).sigmoid(), target)
         each = (F.binary_cross_entropy_with_logits(output, target, reduction="none") * state.seen).sum(1)
-        return each.mean() if batch.weight is None else (each * batch.weight).sum()
+        return each.mean() if (weights := batch.weights) is None else (each * weights).sum()
 
     def end(self, state: Exemplars, edge: Edge) -> Exemplars:
         if not self.slots:

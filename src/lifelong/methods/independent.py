@@ -39,6 +39,7 @@ class Independent(Method):
     inherit: bool = False
 
     name: ClassVar[str] = "independent"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task starts from the initial network; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True

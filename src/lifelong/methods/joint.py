@@ -27,6 +27,7 @@ class Joint(Method):
     restart: bool = True
 
     name: ClassVar[str] = "joint"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
     restarts: ClassVar[bool] = True
@@ -46,6 +47,7 @@ class JointOnce(Method):
     """Trains on all tasks at once, when the last has come: of R it fills the first row and the last."""
 
     name: ClassVar[str] = "joint_once"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
     once: ClassVar[bool] = True

@@ -34,6 +34,7 @@ class L2(Guarded):
     anchors: Literal["last", "each"] = "last"
 
     name: ClassVar[str] = "l2"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:

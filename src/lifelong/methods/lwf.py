@@ -56,7 +56,9 @@ class LwF(Method):
     normaliser: Normaliser = "old"
     warmup: int = 0
 
+    compares: ClassVar[bool] = True
     name: ClassVar[str] = "lwf"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
     asks: ClassVar[bool] = True
 
@@ -81,7 +83,7 @@ class LwF(Method):
         return Earlier(before, head_names(edge.net), 0 if fresh else self.warmup)  # nothing new: nothing to warm up
 
     def examples(self, state: Earlier, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        return batch if state.before.weights is None else batch.weighed(1 / state.before.tasks)
+        return batch if state.before.weights is None else batch.shared(1 / state.before.tasks)
 
     def loss(self, state: Earlier, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
         before = state.before

@@ -41,6 +41,7 @@ class MAS(Guarded):
     inputs_used: int | None = None
 
     name: ClassVar[str] = "mas"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:

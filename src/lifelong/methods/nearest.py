@@ -6,8 +6,6 @@ nearest neighbour   argmin_c min_j ‖x − u_cj‖,  u_cj class c's inputs, all
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -16,32 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..growth import IndexMap
-from ..method import Edge, Method, Spec
+from ..method import Edge, Spec
 from ..parts.features import distances
-from ..stream import Examples
+from ..parts.stepless import Stepless, rows
 from ..vector import Vector
 
 __all__ = ["NearestMean", "NearestNeighbour"]
-
-
-@dataclass(frozen=True)
-class _Nearest(Method, ABC):
-    """Looks at a task once, when it is over."""
-
-    neutral: ClassVar[None] = None
-    no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
-
-    def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
-        return examples.subset(torch.zeros(0, dtype=torch.int64))
-
-    @staticmethod
-    def _read(edge: Edge) -> tuple[Tensor, Tensor]:
-        """All of the task's inputs, flat ``[N, d]``, and their labels."""
-        assert edge.task is not None
-        p = edge.theta.tensors[0]
-        chunks = list(edge.task.train.all())
-        x = torch.cat([c.x.flatten(1).to(p.device, p.dtype) for c in chunks])
-        return x, torch.cat([c.y.to(p.device) for c in chunks])
 
 
 @final
@@ -55,16 +33,17 @@ class Means:
 
 @final
 @dataclass(frozen=True)
-class NearestMean(_Nearest):
+class NearestMean(Stepless):
     """Answers with the class whose mean input is nearest."""
 
     name: ClassVar[str] = "nearest_mean"
+    ranks: ClassVar[bool] = True
 
     def init(self, theta: Vector, spec: Spec) -> Means:
         return Means(None, theta.tensors[0].new_zeros(spec.outputs))
 
     def end(self, state: Means, edge: Edge) -> Means:
-        x, y = self._read(edge)
+        x, y = _read(edge)
         sums = x.new_zeros(len(state.counts), x.shape[1]) if state.sums is None else state.sums
         return Means(sums.index_add(0, y, x), state.counts + y.bincount(minlength=len(state.counts)))
 
@@ -93,16 +72,17 @@ class Inputs:
 
 @final
 @dataclass(frozen=True)
-class NearestNeighbour(_Nearest):
+class NearestNeighbour(Stepless):
     """Answers with the class of the nearest input; keeps them all."""
 
     name: ClassVar[str] = "nearest_neighbour"
+    ranks: ClassVar[bool] = True
 
     def init(self, theta: Vector, spec: Spec) -> Inputs:
         return Inputs(None, torch.zeros(0, dtype=torch.int64, device=theta.tensors[0].device), spec.outputs)
 
     def end(self, state: Inputs, edge: Edge) -> Inputs:
-        x, y = self._read(edge)
+        x, y = _read(edge)
         return Inputs(x if state.x is None else torch.cat([state.x, x]), torch.cat([state.y, y]), state.outputs)
 
     def resize(self, state: Inputs, mapping: IndexMap, theta: Vector) -> Inputs:
@@ -115,3 +95,10 @@ class NearestNeighbour(_Nearest):
         centre = state.x.mean(0)  # far from the origin the distances would be rounded
         distance = distances(x.flatten(1).to(state.x) - centre, state.x - centre)
         return -nearest.scatter_reduce(1, state.y.expand(x.shape[0], -1), distance, "amin")
+
+
+def _read(edge: Edge) -> tuple[Tensor, Tensor]:
+    """All of the task's inputs, flat ``[N, d]``, and their labels."""
+    assert edge.task is not None
+    x, y = zip(*rows(edge.task.train, edge.theta.tensors[0]))
+    return torch.cat(x), torch.cat(y)

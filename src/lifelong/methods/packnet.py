@@ -54,6 +54,7 @@ class PackNet(Method):
     retrain: float = 0.5
 
     name: ClassVar[str] = "packnet"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "without pruning the first task keeps all weights, and later ones have none"

@@ -48,6 +48,7 @@ class Progressive(Method):
     alpha: float = 1.0
 
     name: ClassVar[str] = "progressive"
+    ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has weights of its own; there is no amount of that to turn down"

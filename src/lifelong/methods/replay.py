@@ -32,6 +32,7 @@ class Replay(Rehearsal):
     weighting: Literal["examples", "tasks"] = "examples"
 
     name: ClassVar[str] = "replay"
+    ranks: ClassVar[bool] = True
 
     def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
         if not state.memory.filled:
@@ -41,5 +42,5 @@ class Replay(Rehearsal):
             old = old._replace(mask=None)  # the batch's own holds for all
         if self.weighting == "tasks" and state.tasks > 1:
             new = 1 / state.tasks
-            batch, old = batch.weighed(new), old.weighed(1 - new)
+            batch, old = batch.shared(new), old.weighed(1 - new)
         return batch.plus(old)

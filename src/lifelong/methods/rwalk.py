@@ -60,6 +60,7 @@ class RWalk(Guarded):
     epsilon: float = 1e-3
 
     name: ClassVar[str] = "rwalk"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:

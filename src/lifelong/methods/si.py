@@ -48,6 +48,7 @@ class SI(Guarded):
     xi: float = 0.1
 
     name: ClassVar[str] = "si"
+    ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ def gradients(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]
             with evaluating(net):  # draws nothing, and moves no statistics
                 layers = layers if _holds(grad_of, theta, layers, batch) else None
         _known[net] = present, layers
-    found = None if layers is None else _at_once(grad_of, theta, layers, batch, sizes)
+    found = None if layers is None else _in_parts(grad_of, theta, layers, batch, sizes)
     return _each(grad_of, theta, batch, sizes) if found is None else found
 
 
@@ -93,17 +93,29 @@ def _each(grad_of: GradOf, theta: Vector, batch: Batch, sizes: Sequence[int]) ->
     return Vector(theta.names, [torch.stack(parts) for parts in zip(*found)])
 
 
+def _in_parts(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes: Sequence[int]) -> Vector | None:
+    """At once, and of several ranks each from every N-th example of a group where that comes out even."""
+    ranks = grad_of.ranks
+    if ranks.world == 1 or any(n % ranks.world for n in sizes):
+        return _at_once(grad_of, theta, layers, batch, sizes)
+    found = _at_once(grad_of, theta, layers, batch.cut(0, ranks), [n // ranks.world for n in sizes])
+    if found is not None:
+        ranks.mean_(found.tensors)
+    return found
+
+
 def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes: Sequence[int]) -> Vector | None:
     """None where a layer was not called just once, with all examples."""
     inputs: dict[nn.Module, Tensor] = {}
     outputs: dict[nn.Module, Tensor] = {}
     calls = 0
+    kind = theta.tensors[0].dtype  # a network that casts for itself has others within
 
     def record(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
         nonlocal calls
         calls += 1
         h = args[0] if args else next(iter(kwargs.values()))
-        inputs[module], outputs[module] = h.detach(), output
+        inputs[module], outputs[module] = h.detach().to(kind), output
 
     hooks = [module.register_forward_hook(record, with_kwargs=True) for module, _ in layers]
     try:
@@ -123,7 +135,7 @@ def _at_once(grad_of: GradOf, theta: Vector, layers: Layers, batch: Batch, sizes
     grad_of.costs.forward += B
     grad_of.costs.backward += B
     found: list[Tensor | None] = [None] * len(theta.tensors)
-    for (module, own), delta in zip(layers, deltas):
+    for (module, own), delta in zip(layers, (delta.to(kind) for delta in deltas)):
         for name, place in own.items():
             found[place] = _products(delta, inputs[module], sizes) if name == "weight" else _sums(delta, sizes)
     return Vector(theta.names, [g for g in found if g is not None])

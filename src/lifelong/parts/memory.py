@@ -226,8 +226,8 @@ def herd(features: Tensor, n: int) -> Tensor:
         features: ``[N, d]``, as φ gives them.
         n: how many; at most N are given.
     """
-    left = features.mean(0)  # k μ − Σ_{j<k} φ(p_j), which φ(x) must meet
-    mean = left.clone()
+    features = features - features.mean(0)  # far from the origin the squares below would be rounded
+    left = features.new_zeros(features.shape[1])  # k μ − Σ_{j<k} φ(p_j), which φ(x) must meet; μ is the origin now
     square = features.square().sum(1)  # ‖φ(x)‖²; infinite where an example is taken
     taken = torch.full_like(square[:1], float("inf"))
     order = []
@@ -235,5 +235,5 @@ def herd(features: Tensor, n: int) -> Tensor:
         best = torch.addmv(square, features, left, alpha=-2).argmin()  # ‖left − φ(x)‖² less a constant: one product
         order.append(best)
         square.index_copy_(0, best[None], taken)
-        left = left + mean - features[best]
+        left = left - features[best]
     return torch.stack(order) if order else torch.zeros(0, dtype=torch.int64, device=features.device)

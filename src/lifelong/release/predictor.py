@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import tree
+from ..config import Config
 from ..errors import MethodError, RunError
 from ..learner import Learner
 from ..method import Method
@@ -74,7 +75,7 @@ class Predictor(nn.Module):
                 "the run go on (lifelong resume) to the end of a task"
             )
         parts = [Part(m, dict(config.method_options.get(m, {}))) for m in found.job.method.split("+")]
-        kind = _kind(config.stream, stream)
+        kind = _kind(config, stream)
         about = About(
             form="safetensors",
             scenario=stream.scenario,
@@ -86,7 +87,7 @@ class Predictor(nn.Module):
             shape=stream.shape,
             whole=not next(stream[0].test.all(1)).x.is_floating_point(),
             resize=kind == "image" and config.stream_options.get("size") is not None,
-            vocabulary=_vocabulary(config.stream_options) if kind == "bag" else (),
+            vocabulary=_vocabulary(config) if kind == "bag" else (),
             net=Part(config.net, dict(config.net_options)),
             outputs=stream.outputs,
             growth=tuple(learner.growth),
@@ -167,19 +168,21 @@ def claimed(learner: Learner) -> tuple[Method | None, Any]:
     return None, None
 
 
-def _kind(name: str, stream: Stream) -> Kind:
+def _kind(config: Config, stream: Stream) -> Kind:
     """What an input is made of; a predictor of images takes files of them."""
-    if name in ("clinc150", "babi"):
-        return "bag" if name == "clinc150" else "story"
-    shape = stream.shape
+    name, shape = config.stream, stream.shape
+    if name == "babi":
+        return "story"
+    if name in ("clinc150", "banking77") and config.stream_options.get("features") is None:
+        return "bag"
     pictures = name in ("two_corpora", "permuted", "rotated", "split", "mixed", "folder")
     return "image" if pictures and (len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)) else "numbers"
 
 
-def _vocabulary(stream_options: Any) -> tuple[str, ...]:
+def _vocabulary(config: Config) -> tuple[str, ...]:
     from ..streams.intents import vocabulary
 
-    return vocabulary(**{k: v for k, v in stream_options.items() if k == "min_count"})
+    return vocabulary(config.stream, **{k: v for k, v in config.stream_options.items() if k == "min_count"})
 
 
 def without_folders(text: str) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "new",
     "png",
     "svg",
+    "within",
 ]
 
 # Text and lines; `svg` makes them follow the reader's light or dark scheme.
@@ -214,6 +215,45 @@ def curves(results: Results, methods: Sequence[str] | None = None) -> Figure:
         _over_stream(ax, T)
         ax.set(xlabel="tasks learnt")
         _label_ends(ax, T, ends, style)
+    return figure
+
+
+def within(
+    results: Results, x: NDArray[np.int_], task: NDArray[np.int_], found: Mapping[str, NDArray[np.float64]]
+) -> Figure:
+    """Accuracy on each task at moments within the tasks: a panel a task, its own training shaded.
+
+    Args:
+        x: steps of the whole stream at each moment, ``[n]``.
+        task: which task was being learnt, from 0, ``[n]``.
+        found: of each method ``[seeds, n, T]``, NaN for tasks to come.
+    """
+    style, T = colours(results.methods), results.T
+    chosen = sorted({round(t) for t in np.linspace(0, T - 1, min(T, _PANELS))})
+    with drawing():
+        figure = new(7.6, 1.15 * len(chosen) + 0.7)
+        panels = figure.subplots(len(chosen), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        ends = [0, *(int(x[task == t].max()) for t in range(T))]
+        for ax, j in zip(panels, chosen):
+            ax.axvspan(ends[j], ends[j + 1], color=GRID, alpha=0.7, lw=0)
+            for method, values in found.items():
+                colour, dash = style[method]
+                each = values[:, task >= j, j]
+                ax.plot(x[task >= j], each.mean(axis=0), color=colour, ls=dash, lw=1.2, label=method)
+                if len(each) > 1:
+                    half = np.array([interval(column).half for column in each.T])
+                    mean = each.mean(axis=0)
+                    ax.fill_between(x[task >= j], mean - half, mean + half, color=colour, alpha=0.18, lw=0)
+            ax.set_title(_title(j, results.tasks[j]), loc="left")
+            ax.set(xlim=(0, ends[-1]), ylim=(0, 1.02), yticks=[0, 0.5, 1])
+            ax.set_xticks(ends if T <= _PANELS else [])
+            ax.grid(axis="both")
+            ax.tick_params(length=0)
+        panels[-1].set(xlabel="steps; a line where a task ends")
+        if len(found) > 1:
+            figure.legend(
+                *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(found), frameon=False
+            )
     return figure
 
 

@@ -39,6 +39,7 @@ _R = (
     "Accuracy on each task (columns) after each moment of learning (rows), mean over seeds. What had "
     "just been learnt is framed; hatched cells are undefined."
 )
+WITHIN = {"min_acc": "min-ACC", "wc_acc": "WC-ACC", "anytime_accuracy": "any-time"}
 _KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
 
@@ -94,6 +95,8 @@ def write(directory: Path | str) -> Path:
     told_with = [(p["text"], figures(p.get("figure"))) for p in paragraphs]
     sections = _body(results, draw)
     sections.insert(1, Section("matrix", "The matrix R", _R, heats(), grid=True))
+    if (directory / "within.csv").exists():
+        sections.insert(3, _within(directory / "within.csv", results))
     if pictures := _drawn(directory, results):
         text = "Inputs that a method's generator draws after each task; in the last row real ones of all tasks."
         sections.append(Section("drawn", "What is drawn", text, pictures))
@@ -275,6 +278,56 @@ def _drawings(results: Results) -> Callable[[str], Picture]:
         )
 
     return functools.cache(draw)
+
+
+def _within(path: Path, results: Results) -> Section:
+    """The section of what was measured within tasks."""
+    import numpy as np
+
+    from . import figures
+
+    moments: dict[tuple[str, int], dict[tuple[int, int, int], float]] = {}
+    order: dict[tuple[int, int], int] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for i, row in enumerate(csv.DictReader(file)):
+                task, step, on = int(row["task"]) - 1, int(row["step"]), int(row["on"]) - 1
+                moments.setdefault((row["method"], int(row["seed"])), {})[task, step, on] = float(row["value"])
+                order.setdefault((task, step), i)
+    except (KeyError, ValueError, csv.Error) as error:
+        raise RunError(
+            f"{path} is malformed ({error}): the file is written by a run: restore it, or run again"
+        ) from error
+    # methods may take other steps (a network that grew): those are drawn that share the first one's moments
+    keys = sorted(order)
+    known = {job: {(t, s) for t, s, _ in cells} for job, cells in moments.items()}
+    keys = [k for k in keys if k in next(iter(known.values()))]
+    found: dict[str, Any] = {}
+    for method in results.methods:
+        each = [moments[method, s] for s in results.seeds[method] if set(keys) <= known.get((method, s), set())]
+        if each:
+            found[method] = np.array(
+                [[[cells.get((t, s, on), math.nan) for on in range(results.T)] for t, s in keys] for cells in each]
+            )
+    lengths = [max((s for t, s in keys if t == k), default=0) for k in range(results.T)]
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    x = np.array([before[t] + s for t, s in keys])
+    said = []
+    for method in found:
+        measured = "; ".join(f"{t} {_said(results.interval(method, m))}" for m, t in WITHIN.items())
+        said.append(f"{method}: {measured}")
+    text = (
+        "Accuracy on all tasks so far, measured within tasks. min-ACC: each earlier task at its worst since it was learnt; WC-ACC: with the "
+        f"last task as it is; any-time: the mean over all moments and tasks so far. {'. '.join(said)}."
+    )
+    figure = figures.within(results, x, np.array([t for t, _ in keys]), found)
+    alt = "Accuracy on each task while it and later ones are learnt."
+    picture = Picture(
+        data_of(figures.svg(figure).encode(), "image/svg+xml"),
+        alt,
+        "A fall at a task's beginning that is made good within it is a stability gap.",
+    )
+    return Section("within", "Within tasks", text, [picture])
 
 
 def _drawn(directory: Path, results: Results) -> list[Picture]:

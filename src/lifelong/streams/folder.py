@@ -85,7 +85,7 @@ class _Files(Dataset[Any]):
         try:
             with pillow().open(path) as opened:
                 image = opened.convert(self.mode)
-        except OSError as error:
+        except _broken() as error:
             raise unreadable(path, error) from error
         if self.size is not None:
             image = image.resize((self.size[1], self.size[0]), pillow().Resampling.BILINEAR)
@@ -126,7 +126,7 @@ def _mode(images: Sequence[Path], size: tuple[int, int] | None) -> str:
         try:
             with pillow().open(path) as image:
                 mode, at = image.mode, (image.height, image.width)
-        except OSError as error:
+        except _broken() as error:
             raise unreadable(path, error) from error
         if mode in DEEP:
             raise DataError(f"{path} has more than 8 bits a channel (Pillow's mode {mode}): convert it to 8")
@@ -139,6 +139,11 @@ def _mode(images: Sequence[Path], size: tuple[int, int] | None) -> str:
             "be resized to, size=(32, 32)"
         )
     return "L" if grey else "RGB"
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What Pillow raises for a file that is no image, or one that would fill memory."""
+    return OSError, SyntaxError, ValueError, pillow().DecompressionBombError
 
 
 def unreadable(path: Path, error: Exception) -> DataError:

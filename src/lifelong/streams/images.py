@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -270,12 +269,9 @@ def split(
     stream = Stream(tuple(made), scenario, outputs, "split", _said(given), notes)
     if features is None:
         return stream
-    import pooch
+    from .features import efficientnet_lite0, kept
 
-    from .features import efficientnet_lite0, featured, shown
-
-    with shown("features") as watch:
-        return featured(stream, efficientnet_lite0(size), Path(pooch.os_cache("lifelong")) / "features", watch=watch)
+    return kept(stream, efficientnet_lite0(size))
 
 
 def mixed(

@@ -7,6 +7,7 @@ appear, task by task; within a task numbers are sorted.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, final
@@ -216,9 +217,12 @@ def _tensor(value: Any, name: str) -> Tensor:
         pixels = np.array(value)
         value = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
         value = value if value.ndim == 2 else value.transpose(2, 0, 1)
-    array = np.require(value, requirements=["C", "W"])  # what a tensor can share
+    mapped = isinstance(value, np.memmap) and value.flags.c_contiguous
+    array = value if mapped else np.require(value, requirements=["C", "W"])  # what a tensor can share
     try:
-        return torch.from_numpy(array)
+        with warnings.catch_warnings():  # a map that cannot be written to: inputs are only read
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(array)
     except TypeError as error:
         raise DataError(
             f"{name}: inputs are {type(value).__name__} of {array.dtype}, expected numbers (a tensor, an array or an "

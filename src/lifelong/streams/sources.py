@@ -24,6 +24,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import tarfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import write_atomically
 from ..errors import DataError, nearest
 
 __all__ = ["SOURCES", "Source", "load"]
@@ -156,6 +160,13 @@ def _shipped(name: str) -> Source:
     return _source(name, "shipped with the package", parts, _SHIPPED[name])
 
 
+SIZES = {
+    "train.bin": 50_000 * 3_074,
+    "test.bin": 10_000 * 3_074,
+    "fine_label_names.txt": 2**16,
+}  # of CIFAR-100, at most
+
+
 def _published(name: str, published: _Published) -> Source:
     found = [_find(name, file, published) for file in published.sums]
     parts = []
@@ -170,7 +181,7 @@ def _published(name: str, published: _Published) -> Source:
 
 def _cifar100() -> Source:
     """Records of 3,074 bytes: the coarse label, the fine label, and 3×32×32 bytes."""
-    wanted = ("train.bin", "test.bin", "fine_label_names.txt")
+    wanted = tuple(SIZES)
     given = os.environ.get("LIFELONG_DATA")
     folder = Path(given).expanduser() / "cifar-100-binary" if given else None
     if folder is not None and all((folder / file).exists() for file in wanted):
@@ -180,12 +191,11 @@ def _cifar100() -> Source:
 
         cache = Path(pooch.os_cache("lifelong")) / "cifar100"
         try:
-            unpacked = pooch.retrieve(
+            archive = pooch.retrieve(
                 _CIFAR100,
                 f"md5:{_CIFAR100_SUM}",
                 fname="cifar-100-binary.tar.gz",
                 path=cache,
-                processor=pooch.Untar(members=[f"cifar-100-binary/{file}" for file in wanted]),
             )
         except (OSError, ValueError) as error:
             raise DataError(
@@ -199,8 +209,7 @@ def _cifar100() -> Source:
                     "its files in cifar-100-binary/",
                 )
             ) from error
-        found = {Path(path).name: Path(path) for path in unpacked}
-        paths, origin = [found[file] for file in wanted], f"{_CIFAR100} (kept in {cache})"
+        paths, origin = unpacked(Path(archive), SIZES), f"{_CIFAR100} (kept in {cache})"
     parts: list[np.ndarray] = []
     superclass: dict[int, int] = {}
     for path in paths[:2]:
@@ -216,6 +225,46 @@ def _cifar100() -> Source:
     names = tuple(paths[2].read_text(encoding="utf-8").split())
     grouped = tuple(superclass.get(c, 0) for c in range(len(names)))
     return replace(_source("cifar100", origin, tuple(parts), names), superclass=grouped)
+
+
+def unpacked(archive: Path, sizes: Mapping[str, int]) -> list[Path]:
+    """Some files of a tar archive, by their last name, written beside it the first time. No path, link or mode in the archive is followed, and
+    nothing is read that is larger than the most it may have.
+
+    Args:
+        archive: a tar archive, compressed or not.
+        sizes: the most bytes that each file may have.
+
+    Raises:
+        DataError: it is no such archive; a file is missing in it, or is a link, or larger.
+    """
+    folder = archive.with_name(f"{archive.name}.files")
+    places = {name: folder / name for name in sizes}
+    if all(place.is_file() for place in places.values()):
+        return list(places.values())
+    left, end = dict(sizes), 2 * sum(sizes.values()) + 2**20
+    try:
+        with tarfile.open(archive) as tar:
+            for info in tar:
+                if info.offset > end:
+                    raise DataError(f"{archive} is larger than it may be ({end} bytes): take the published one")
+                name = info.name.rpartition("/")[2]
+                most = left.pop(name, None)
+                if most is None:
+                    continue
+                if not info.isreg() or info.size > most:
+                    kind = f"of {info.size} bytes" if info.isreg() else "no file"
+                    raise DataError(f"{archive}: {info.name!r} is {kind}, expected a file of at most {most} bytes")
+                content = tar.extractfile(info)
+                assert content is not None
+                write_atomically(places[name], content.read())
+                if not left:
+                    return list(places.values())
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{archive} is no archive that can be read ({error}): remove it, and take the published one"
+        ) from error
+    raise DataError(f"{archive} lacks {', '.join(left)}: take the published one")
 
 
 def _source(name: str, origin: str, parts: tuple[np.ndarray, ...], class_names: tuple[str, ...]) -> Source:

@@ -38,7 +38,7 @@ __all__ = ["LifelongCallback"]
 
 
 @final
-class LifelongCallback(TrainerCallback):
+class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, and mypy passes over them (pyproject.toml)
     """Carries a method through the tasks that one Trainer after another (or the same one again) is given.
 
     The model classifies: logits ``[B, C]``, labels ``[B]`` that the batch calls ``labels``. A method that asks for neither (SI, L2) works

@@ -1,0 +1,123 @@
+"""Elec2 (Harries 1999; 45,312 half hours of an electricity market, does the price rise?), each row answered before it is learnt: networks beside
+river's own models, and beside the answer that was right half an hour ago, which is hard to beat here.
+
+Learning rates come from a stated grid, by the prequential accuracy on the first 5,000 rows; what is reported are the rows behind them, of a model
+that began at the first row. Networks: 6-100-2 with ReLU, SGD, a step a row (replay: and 8 of 500 remembered rows), gradients of norm 1 at most;
+EWC and SI take 1,000 rows for a task. Features are scaled by river's running mean and variance.
+
+    LIFELONG_DATA=... python benchmarks/elec2.py [--rows 45312] [--seeds 3]        12 minutes of one core
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from river import dummy, linear_model, optim, preprocessing, tree
+
+from environment import DOCS, save
+from lifelong import EWC, SI, Finetune, Method, Replay, Training, interval
+from lifelong.estimators import OnlineClassifier
+from lifelong.online import windowed
+from lifelong.report import figures
+
+WINDOW = 1000
+GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
+METHODS: dict[str, tuple[Method, int | None]] = {
+    "network, fine-tuning": (Finetune(), None),
+    "network, replay": (Replay(500, batch=8), None),
+    "network, EWC": (EWC(1.0), 1000),
+    "network, SI": (SI(0.1), 1000),
+}
+Make = Callable[[float, int], Any]  # learning rate, seed -> model
+
+
+def network(method: Method, task: int | None) -> Make:
+    return lambda lr, seed: OnlineClassifier(method, training=Training(lr=lr, clip=1.0), task=task, seed=seed)
+
+
+MODELS: dict[str, tuple[Make, bool]] = {  # and whether it has a learning rate
+    "the answer before (river)": (lambda lr, seed: dummy.NoChangeClassifier(), False),
+    "logistic regression (river)": (lambda lr, seed: linear_model.LogisticRegression(optim.SGD(lr)), True),
+    "Hoeffding adaptive tree (river)": (lambda lr, seed: tree.HoeffdingAdaptiveTreeClassifier(seed=seed), False),
+    **{name: (network(*what), True) for name, what in METHODS.items()},
+}
+
+
+def rows(data: Path) -> list[tuple[dict[str, float], bool]]:
+    found = []
+    with gzip.open(data / "elec2" / "elec.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            label = row.pop("class")
+            found.append(({name: float(value) for name, value in row.items()}, label == "1"))
+    return found
+
+
+def through(own: Any, stream: list[tuple[dict[str, float], bool]]) -> tuple[np.ndarray, float]:
+    """Which rows were answered right before they were learnt, and the seconds it took."""
+    model = preprocessing.StandardScaler() | own
+    hits, began = [], time.perf_counter()
+    for x, y in stream:
+        hits.append(model.predict_one(x) == y)
+        model.learn_one(x, y)
+    return np.array(hits), time.perf_counter() - began
+
+
+def drawn(curves: dict[str, np.ndarray]) -> bytes:
+    """The accuracy among the last rows, over the stream."""
+    with figures.drawing():
+        figure = figures.new(7.6, 3.6)
+        ax = figure.subplots()
+        style = figures.colours(list(curves))
+        for name, values in curves.items():
+            x = np.arange(len(values))
+            colour, dash = style[name]
+            ax.plot(x[WINDOW::100], values[WINDOW::100], color=colour, ls=dash, lw=1.2, label=name)
+        ax.set(xlabel="rows", ylabel=f"accuracy of the last {WINDOW:,}", xlim=(0, len(x)), ylim=(0.5, 1))
+        ax.grid(axis="y")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figures.png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=45312)
+    parser.add_argument("--first", type=int, default=5000, help="rows on which learning rates are chosen")
+    parser.add_argument("--seeds", type=int, default=3)
+    said = parser.parse_args()
+    torch.set_num_threads(1)
+    stream = rows(Path(os.environ["LIFELONG_DATA"]))[: said.rows]
+    first = said.first
+    if not WINDOW <= first < len(stream):
+        parser.error(f"--first {first}: expected {WINDOW} or more, and fewer than --rows")
+    table, curves = {}, {}
+    for name, (make, rated) in MODELS.items():
+        grid = {lr: float(through(make(lr, 0), stream[:first])[0].mean()) for lr in GRID} if rated else {}
+        lr = max(grid, key=lambda g: grid[g]) if grid else 0.0
+        drawn_by_chance = name.startswith("network") or "tree" in name
+        found = [through(make(lr, seed), stream) for seed in range(said.seeds if drawn_by_chance else 1)]
+        table[name] = {
+            "accuracy": interval([float(hits[first:].mean()) for hits, _ in found])._asdict(),
+            "worst_window": interval([float(windowed(hits, WINDOW)[first:].min()) for hits, _ in found])._asdict(),
+            "microseconds": 1e6 * min(s for _, s in found) / len(stream),
+            "lr": lr,
+            "grid": {str(g): a for g, a in grid.items()},
+        }
+        curves[name] = np.mean([windowed(hits, WINDOW) for hits, _ in found], 0)
+        print(name, table[name], file=sys.stderr, flush=True)
+    (DOCS / "elec2.png").write_bytes(drawn(curves))
+    methods = {name: str(method) for name, (method, _) in METHODS.items()}
+    save("elec2", 1, rows=len(stream), first=first, window=WINDOW, seeds=said.seeds, methods=methods, table=table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""How the cost of a task grows with the number of tasks before it, for each method: a stream of 1,000 small tasks.
+
+    python benchmarks/growth.py                       about six minutes on one idle core
+    python benchmarks/growth.py --tasks 100 --seconds 3 --out FILE     reduced
+
+A task is 100 of the package's 8×8 digits under a permutation of its own, learnt in ten steps. Measured is `Learner.learn` alone, with what
+a method does at a task's edges: R has T² cells whatever the method, so that evaluation is left out. Each method runs in a process of its
+own, forked from this one. Bytes are those of all tensors that are kept: weights, optimiser, the method's state, past examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from environment import DOCS, save
+from lifelong import MLP, Learner, Stream, Task, Tensors, Training, tree
+from lifelong.methods import (
+    AGEM,
+    DER,
+    EWC,
+    GEM,
+    HAT,
+    L2,
+    MAS,
+    SI,
+    DERpp,
+    ExpertGate,
+    FearNet,
+    Finetune,
+    GDumb,
+    GenerativeReplay,
+    Grow,
+    ICaRL,
+    Independent,
+    Joint,
+    LwF,
+    NearestMean,
+    NearestNeighbour,
+    PackNet,
+    Progressive,
+    Replay,
+    RWalk,
+)
+from lifelong.random import generator
+from lifelong.registry import METHODS
+from lifelong.report import figures
+from lifelong.streams.sources import load
+
+EXAMPLES, TRAINING = 100, Training(lr=0.01, momentum=0.9, batch_size=10)
+MEASURED = {  # joint_once is joint, one time; the orders are what is claimed: of time a task, and of memory after t tasks
+    Finetune(): (0, 0),
+    Joint(restart=False): (1, 1),
+    Independent(): (0, 1),
+    L2(0.01): (0, 0),
+    EWC(1.0): (0, 0),
+    SI(): (0, 0),
+    MAS(): (0, 0),
+    RWalk(): (0, 0),
+    Replay(200): (0, 0),
+    DER(200): (0, 0),
+    DERpp(200): (0, 0),
+    GDumb(200, passes=1): (0, 0),
+    GEM(10): (1, 1),
+    AGEM(1000, batch=50): (0, 0),
+    LwF(): (0, 0),
+    GenerativeReplay(hidden=(64,), code=10): (0, 0),
+    FearNet(gate_steps=20): (0, 0),
+    NearestMean(): (0, 0),
+    NearestNeighbour(): (1, 1),
+    ICaRL(200): (0, 0),
+    Grow(times=1): (0, 0),
+    Progressive(): (2, 2),
+    PackNet(): (0, 0),
+    HAT(): (0, 1),
+    ExpertGate(code=16, gate_epochs=1): (1, 1),
+}
+CAPS = {"progressive": 40, "joint": 200, "gem": 300, "expert_gate": 200, "fearnet": 400}
+ORDERS = ("constant", "linear", "quadratic", "more than quadratic")
+SLACK = 0.15  # a slope up to 0.15 is constant, up to 1.15 linear, ...
+BINS = 12
+
+
+def stream_of(tasks: int, scenario: Any) -> Stream:
+    digits = load("digits")
+    x, y = digits.train_x.flatten(1).float() / 16, digits.train_y
+    made = []
+    for t in range(tasks):
+        draws = generator(0, f"task/{t}")
+        order, rows = torch.randperm(64, generator=draws), torch.randperm(len(y), generator=draws)[:EXAMPLES]
+        part = Tensors(x, y, rows, lambda images, order=order: images[:, order])
+        made.append(Task(str(t), part, part, tuple(range(10))))
+    return Stream(tuple(made), scenario, digits.class_names, name="growth", source=digits.origin)
+
+
+def kept(learner: Learner) -> int:
+    """Bytes of all tensors that a learner holds."""
+    saved = learner.state_dict()
+    tensors = [t for name, t in saved["tensors"].items() if not name.startswith("state/")]
+    return tree.nbytes(tensors) + learner.memory_bytes
+
+
+def resident() -> int:
+    """Bytes of memory that is the process's own."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
+def measure(method: Any, tasks: int, most: float) -> dict[str, Any]:
+    """Seconds of each task; bytes after every tenth."""
+    scenario = next(
+        s for s in ("domain", "task") if s in method.scenarios and (s == "task" or method.name != "independent")
+    )
+    stream = stream_of(tasks, scenario)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = MLP((64,))((64,), 10)
+    learner = Learner(net, method, TRAINING, scenario=scenario)
+    seconds, began = [], time.monotonic()
+    sizes, anonymous = {}, {}
+    for t, task in enumerate(stream, 1):
+        start = time.perf_counter()
+        learner.learn(task)
+        seconds.append(time.perf_counter() - start)
+        last = t == tasks or (t % 10 == 0 and time.monotonic() - began > most)
+        if t <= 20 or t % (10 if t <= 100 else 50) == 0 or last:
+            sizes[t], anonymous[t] = kept(learner), resident()
+        if last:
+            break
+    return {"scenario": scenario, "seconds": seconds, "bytes": sizes, "resident": anonymous, "constants": str(method)}
+
+
+def slope(t: Sequence[float], cost: Sequence[float]) -> float:
+    """Of log cost against log t, by least squares."""
+    return float(np.polyfit(np.log(t), np.log(cost), 1)[0])
+
+
+def binned(seconds: Sequence[float], first: int) -> tuple[list[float], list[float]]:
+    """Medians of the seconds in bins of equal ratio, from task `first` to the last."""
+    edges = np.unique(np.geomspace(first, len(seconds) + 1, BINS + 1).astype(int))
+    pairs = [(a, b) for a, b in pairwise(edges) if b > a]
+    return [float((a + b - 1) / 2) for a, b in pairs], [float(np.median(seconds[a - 1 : b - 1])) for a, b in pairs]
+
+
+def judged(found: dict[str, Any], claims: tuple[int, int]) -> dict[str, Any]:
+    """Slopes over the last decade of tasks, and the orders that they are."""
+    T = len(found["seconds"])
+    first = max(2, T // 10)
+    time_slope = slope(*binned(found["seconds"], first))
+    sizes = {t: n for t, n in found["bytes"].items() if t >= first}
+    start, ts = next(iter(found["bytes"].values())), list(sizes)
+    more = [n - start for n in sizes.values()]
+    memory_slope = 0.0 if more[-1] == more[0] else slope(ts, [max(1, m) for m in more])
+    orders = [next((k for k in range(3) if s <= k + SLACK), 3) for s in (time_slope, memory_slope)]
+    return {
+        "scenario": found["scenario"],
+        "constants": found["constants"],
+        "tasks": T,
+        "time_slope": time_slope,
+        "memory_slope": memory_slope,
+        "time": ORDERS[orders[0]],
+        "memory": ORDERS[orders[1]],
+        "claimed": [ORDERS[c] for c in claims],
+        "holds": orders[0] <= claims[0] and orders[1] <= claims[1],
+        "milliseconds": [
+            1000 * float(np.median(found["seconds"][a:b])) for a, b in ((first - 1, 2 * first), (T - first, T))
+        ],
+        "bytes": [sizes[ts[0]], sizes[ts[-1]]],
+        "resident_growth": list(found["resident"].values())[-1] - found["resident"][ts[0]],
+    }
+
+
+def draw(curves: dict[str, dict[str, Any]]) -> bytes:
+    """Cost over that of the first tasks, for each method; both axes logarithmic."""
+    columns, rows = 5, -(-len(curves) // 5)
+    (seconds, _), (sizes, _) = figures.colours(["seconds of the task", "bytes kept"]).values()
+    with figures.drawing():
+        figure = figures.new(9.0, 1.5 * rows + 0.6)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True)
+        for axis, (name, found) in zip(axes.flat, curves.items()):
+            t, cost = binned(found["seconds"], 2)
+            axis.loglog(t, np.array(cost) / cost[0], color=seconds, lw=1.4, label="seconds of the task")
+            kept = np.array(list(found["bytes"].values()))
+            axis.loglog(list(found["bytes"]), kept / kept[0], color=sizes, ls="--", lw=1.4, label="bytes kept")
+            axis.set_title(name, fontsize=9)
+            axis.set_ylim(0.3, 300)
+            axis.grid()
+        axes.flat[0].legend(fontsize=7, loc="upper left", frameon=False)
+        figure.supxlabel("task", fontsize=9)
+        figure.supylabel("over that of the first tasks", fontsize=9)
+    return figures.png(figure)
+
+
+def forked(method: Any, tasks: int, most: float) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with os.fdopen(write, "w") as pipe:
+                json.dump(measure(method, tasks, most), pipe)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    found = json.loads(text)
+    return {**found, **{k: {int(t): n for t, n in found[k].items()} for k in ("bytes", "resident")}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=25.0, help="of each method, at most (default: 25)")
+    parser.add_argument(
+        "--out", type=Path, help="a folder for growth.json and growth.png (default: those of the project)"
+    )
+    said = parser.parse_args()
+    torch.set_num_threads(1)
+    missing = set(METHODS) - {m.name for m in MEASURED} - {"joint_once"}
+    assert not missing, missing
+    curves, table = {}, {}
+    for method, claims in MEASURED.items():
+        name = method.name
+        curves[name] = forked(method, min(said.tasks, CAPS.get(name, said.tasks)), said.seconds)
+        table[name] = judged(curves[name], claims)
+        print(name, json.dumps(table[name]), flush=True)
+    measured = {
+        "table": table,
+        "examples": EXAMPLES,
+        "training": str(TRAINING),
+        "slack": SLACK,
+        "most_tasks": said.tasks,
+        "most_seconds": said.seconds,
+    }
+    if said.out is not None:
+        (said.out / "growth.json").write_text(json.dumps(measured, indent=1))
+        (said.out / "growth.png").write_bytes(draw(curves))
+        return
+    (DOCS / "growth.png").write_bytes(draw(curves))
+    save("growth", 1, **measured)
+
+
+if __name__ == "__main__":
+    main()

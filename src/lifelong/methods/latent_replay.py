@@ -1,0 +1,161 @@
+"""Latent replay (Pellegrini, Graffieti, Lomonaco & Maltoni 2020, arXiv 1912.01100): what is remembered of an example is not its input
+but what arrives of it at a chosen layer, and below that layer the network rests.
+
+With f = f_above ∘ f_below, new examples B_n and remembered features B_M of earlier ones:
+
+    θ_above ← θ_above − η ∇ 1/(B + k) [ Σ_{(x,y) ∈ B_n} ℓ(f(x), y) + Σ_{(h,y) ∈ B_M} ℓ(f_above(h), y) ]
+    θ_below ← θ_below − ρ η ∇ (the same), where only B_n has a say
+
+from the second task on; in the first all layers learn alike. ρ = 0 freezes: nothing below is differentiated, and a remembered example
+costs the upper layers alone. With ρ > 0 features age, since the layers that made them move on. What normalisations below have counted
+rests in either case, so that an image arrives as it did.
+
+After a task the memory takes examples of it in place of some of those that it has (algorithm 1); here classes share the slots evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError
+from ..growth import IndexMap
+from ..method import Batch, Edge, Method, Spec, Step
+from ..parts.fisher import evaluating
+from ..parts.rehearsal import Past, exemplars
+from ..parts.within import arriving, before, join, place
+from ..stream import Chunk, Examples
+from ..vector import Vector
+
+__all__ = ["LatentReplay"]
+
+
+@final
+@dataclass(frozen=True)
+class Latent:
+    """The memory of features, and what lies below them."""
+
+    past: Past
+    below: tuple[str, ...]  # parameters
+
+
+@final
+@dataclass(frozen=True)
+class LatentReplay(Method):
+    """Learns from new examples and from remembered features of old ones together.
+
+    Args:
+        slots: how many examples are kept, their features in place of their inputs.
+        layer: at which module's input they are kept, by its name in the network (``3`` of a Sequential, ``backbone.layer4``); default
+            the last linear layer.
+        rate: ρ, what the layers below it learn from the second task on, as a share of the learning rate; 0: they rest.
+        batch: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
+    """
+
+    slots: int = 500
+    layer: str = ""
+    rate: float = field(default=0.0, kw_only=True)
+    batch: int | None = field(default=None, kw_only=True)
+
+    joins: ClassVar[bool] = True
+    name: ClassVar[str] = "latent_replay"
+    neutral: ClassVar[dict[str, Any]] = {"slots": 0, "rate": 1.0}
+
+    def __post_init__(self) -> None:
+        if self.slots < 0:
+            raise MethodError(f"latent_replay: slots {self.slots}: expected 0 (no memory) or more")
+        if not 0 <= self.rate <= 1:
+            raise MethodError(
+                f"latent_replay: rate {self.rate}: expected 0 (they rest) to 1 (they learn like the others)"
+            )
+        if self.batch is not None and self.batch < 1:
+            raise MethodError(f"latent_replay: batch {self.batch}: expected at least 1")
+
+    @property
+    def acts(self) -> frozenset[str]:
+        if self.rate == 1 and not self.slots:
+            return frozenset()
+        idle = {"project"} if self.rate == 1 else set()
+        return super().acts - (idle if self.slots else idle | {"end"})
+
+    def network(self, net: nn.Module) -> nn.Module:
+        if self.acts:
+            place(net, self.layer)  # refused before anything is made
+        return net
+
+    def init(self, theta: Vector, spec: Spec) -> Latent:
+        return Latent(Past.none(self.slots, self.name, spec), ())
+
+    def begin(self, state: Latent, edge: Edge) -> Latent:
+        past = replace(state.past, tasks=state.past.tasks + 1, mask=None if state.past.masked else edge.mask)
+        return Latent(past, before(edge.net, place(edge.net, self.layer))[1])
+
+    def examples(self, state: Latent, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+        past = state.past
+        if past.tasks < 2:
+            return batch
+        layer = place(net, self.layer)
+        for module in before(net, layer)[0]:
+            module.training = False
+        if not past.memory.filled:
+            join(net, layer, None, self.rate == 0)
+            return batch
+        old = past.batch(past.memory.sample(self.batch or len(batch.y), generator))
+        if not past.masked:
+            old = old._replace(mask=None)  # the batch's own holds for all
+        join(net, layer, old.x, self.rate == 0)
+        # the features are not inputs: they join within the network, and the batch's x stays what it was
+        return batch._replace(x=batch.y).plus(old._replace(x=old.y))._replace(x=batch.x)
+
+    def project(self, state: Latent, step: Step) -> None:
+        if state.past.tasks < 2:
+            return
+        for name, was, now in zip(step.after.names, step.before.tensors, step.after.tensors):
+            if name in state.below:
+                now.copy_(torch.lerp(was, now, self.rate))
+
+    def end(self, state: Latent, edge: Edge) -> Latent:
+        latent = _Arriving(edge, edge.examples, place(edge.net, self.layer))
+        with evaluating(edge.net):
+            return replace(state, past=exemplars(state.past, edge, latent, self.slots, herding=False))
+
+    def resize(self, state: Latent, mapping: IndexMap, theta: Vector) -> Latent:
+        if mapping.outputs is None and state.past.memory.filled:
+            raise MethodError(
+                "latent_replay remembers features of the network as it is: it cannot become wider or deeper; grow it before the first "
+                "task, or use replay"
+            )
+        return state
+
+
+@final
+class _Arriving(Examples):
+    """What arrives at a layer of some examples."""
+
+    def __init__(self, edge: Edge, examples: Examples, layer: str) -> None:
+        self.edge, self.examples, self.layer = edge, examples, layer
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        p = self.edge.theta.tensors[0]
+        for chunk in self.examples.chunks(order, rows):
+            x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
+            self.edge.costs.forward += len(chunk.y)
+            yield chunk._replace(x=arriving(self.edge.net, self.layer, x))
+
+    def subset(self, index: Tensor) -> Examples:
+        return _Arriving(self.edge, self.examples.subset(index), self.layer)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(next(self.chunks(torch.arange(1), 1)).x.shape[1:])
+
+    @property
+    def labels(self) -> Tensor:
+        return self.examples.labels
