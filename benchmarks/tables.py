@@ -346,6 +346,30 @@ def clinc(r: dict[str, Any]) -> str:
     )
 
 
+def sentences(r: dict[str, Any]) -> str:
+    said, names = r["setting"], {"clinc150": "CLINC150 by domain", "banking77": "Banking77 in steps of eleven"}
+    parts = []
+    for name, part in r["found"].items():
+        rows = [
+            [n, *[percent(c[k]) if k in c else "–" for k in ("end", "average", "new")]]
+            for n, c in part["cells"].items()
+        ]
+        strengths = "; ".join(f"{n} {grid(c)}" for n, c in part["strengths"].items())
+        parts.append(
+            f"### {names[name]}, {part['tasks']} tasks\n\n"
+            + table(["method", "at the end", "mean over the tasks", "each task when just learnt"], rows)
+            + (f"\nStrengths: {strengths}.\n" if strengths else "")
+        )
+    return (
+        "## New intents for a sentence encoder that learns\n\n"
+        f'all-MiniLM-L6-v2 with LoRA of rank {said["rank"]} in `transformers.Trainer`, scenario "class"; {said["examples"]} training and '
+        f"{said['tests']} test sentences an intent at most, {said['length']} tokens, {said['epochs']} epochs a task, batch {said['batch']}, AdamW at "
+        f"{said['lr']:g}; memories of {r['each']} sentences an intent; {r['seeds']} seed(s), each an order of the tasks; mean ± 95% interval, "
+        f"percent. Strengths chosen on held-out training sentences of the first {r['tuned_on']} tasks, with a seed of their own. Our own "
+        "reference; there is no verdict.\n\n" + "\n".join(parts) + "\n" + measured(r, "python benchmarks/sentences.py")
+    )
+
+
 def net2net(r: dict[str, Any]) -> str:
     rows = [[name, f"{r['rates'][name]:g}", *[percent(c) for c in columns]] for name, columns in r["table"].items()]
     minus = [[name, *[percent(c, sign=True) for c in columns]] for name, columns in r["net2net_minus"].items()]
@@ -1009,6 +1033,7 @@ PAGES = {
             "cifar": cifar,
             "new_classes": new_classes,
             "clinc": clinc,
+            "sentences": sentences,
             "gem": gem,
             "gem_angles": gem_angles,
             "transfer": transfer,

@@ -323,8 +323,19 @@ class SamePadding(nn.Module):
         return self.out(torch.tanh(self.b(torch.tanh(self.a(x)))).flatten(1))
 
 
+class Looking(nn.Module):
+    """What it does depends on the data, as with sentences some of which are padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.out = nn.Parameter(torch.rand(6)), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x * self.scale if bool((x > 0).any()) else x)
+
+
 @pytest.mark.parametrize("kind", ["exact", "empirical"])
-@pytest.mark.parametrize("make", [Folded, Outside, TwoHeads, SamePadding])
+@pytest.mark.parametrize("make", [Folded, Outside, TwoHeads, SamePadding, Looking])
 def test_where_the_rules_would_be_wrong(make: type[nn.Module], kind: str) -> None:
     torch.manual_seed(2)
     net, y = make().double(), torch.randint(4, (11,))

@@ -13,7 +13,7 @@ one-hot of y,  ∂ log q_y / ∂θ = Jᵀ(e_y − q):
 For a linear layer the gradient of one example is the outer product δ hᵀ, so that ``Σ |δ hᵀ|ᵖ`` is one matrix product,
 ``(|δ|ᵖ)ᵀ |h|ᵖ``, for all examples at once: no gradient of a single example is ever formed. Convolutions, normalisations and
 embeddings have rules of their own; a network with anything else (or with tied weights) goes through `torch.func`, and one
-with recurrent layers of torch's through one example after another.
+with recurrent layers of torch's, or a flow that depends on the data, through one example after another.
 Memory: at most `BYTES` for per-example gradients, by taking fewer examples at once.
 
 The gradient must be squared before it is averaged: squaring the mean of a batch gives another quantity, which depends on
@@ -374,7 +374,13 @@ def _by_func(
     if aliases or any(isinstance(m, nn.RNNBase) for m in net.modules()):
         return _one_by_one(net, theta, x, pairs, power, total)
     for v, w in pairs:
-        for name, g in vmap(grad(along), (None, 0, 0))(weights, x, v).items():
+        try:
+            found = vmap(grad(along), (None, 0, 0))(weights, x, v)
+        except RuntimeError as error:  # a flow that depends on the data (transformers look whether anything is padded)
+            if "vmap" not in str(error) or v is not pairs[0][0]:
+                raise
+            return _one_by_one(net, theta, x, pairs, power, total)
+        for name, g in found.items():
             g = g.abs() if power == 1 else g.square()
             sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
     return len(pairs)

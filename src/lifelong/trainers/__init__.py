@@ -1,0 +1,1 @@
+"""Methods in other people's trainers: a callback each, around the guard that `lifelong.protect` makes."""
