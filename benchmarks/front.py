@@ -41,7 +41,7 @@ def verdicts(results: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     for row, cell in results.get("gem", {}).get("table", {}).get("rotations", {}).items():
         method, epochs = row.rsplit(", ", 1)
         for measure, verdict in zip(("ACC", "BWT"), cell["verdict"]):
-            yield from judged("GEM's rotations", f"{method} {measure} at {epochs} epochs", verdict)
+            yield from judged("GEM's rotations", f"{method} {measure} at {epochs} epoch(s)", verdict)
     for part in ("joint", "each"):
         if part in results.get("babi", {}):
             yield from judged("bAbI", part, results["babi"][part]["verdict"])
