@@ -71,7 +71,7 @@ def test_gem_does_not_point_against_the_past_in_the_grown_network() -> None:
             loss = F.cross_entropy(learner.net(batch.x), batch.y)
             return Vector(learner.theta.names, torch.autograd.grad(loss, learner.theta.tensors))
 
-    grad_of.net, grad_of.costs = learner.net, learner.costs
+    grad_of.net, grad_of.costs, grad_of.ranks = learner.net, learner.costs, learner.ranks
     past = [grad_of(Batch(memory.group(k)["x"], memory.group(k)["y"])) for k in (0, 1)]
     wish = past[0] * -1.0 + past[1] * 0.3
     assert float(wish.dot(past[0])) < 0

@@ -109,7 +109,7 @@ def test_a_batch_is_shared_out() -> None:
     target = torch.randn(12, 3, generator=draws, dtype=torch.float64)
     target[:6] = target[7] = target[9] = float("nan")
     batch = Batch(x, y, torch.ones(12, 3, dtype=torch.bool), torch.rand(12, generator=draws), target)
-    parts = [batch.shared(6, Ranks(rank, 2)) for rank in range(2)]
+    parts = [batch.cut(6, Ranks(rank, 2)) for rank in range(2)]
     for rank, part in enumerate(parts):
         assert torch.equal(part.x[:3], x[3 * rank : 3 * rank + 3])
         assert part.target is not None
@@ -118,8 +118,8 @@ def test_a_batch_is_shared_out() -> None:
     total = sum(float(part.weight.sum()) for part in parts if part.weight is not None) / 2
     assert total == pytest.approx(float(batch.weight.sum()))  # type: ignore[union-attr]
     for odd, own in ((batch, 5), (batch._replace(target=target.roll(1, 0).index_fill(0, torch.tensor([0]), 0.0)), 6)):
-        assert odd.shared(own, Ranks(0, 2)) is odd
-    assert batch.shared(6, Ranks()) is batch
+        assert odd.cut(own, Ranks(0, 2)) is odd
+    assert batch.cut(6, Ranks()) is batch
 
 
 # --- what may happen to one of them -----------------------------------------------------------------------------------

@@ -33,9 +33,8 @@ class Answer:
     def __str__(self) -> str:
         lines = [f"{self.answer}  (probability {self.probability:.3f}, {self.learnt} of {self.of} tasks learnt)"]
         if self.left_out:
-            lines.append(
-                f"the first {self.left_out} sentence(s) were left out: the memory keeps the latest {len(self.story)}"
-            )
+            left_out = "sentence was" if self.left_out == 1 else f"{self.left_out} sentences were"
+            lines.append(f"the first {left_out} left out: the memory keeps the latest {len(self.story)}")
         if self.hops:
             lines.append("  ".join(f"hop {k}" for k in range(1, len(self.hops) + 1)) + "  sentence")
             lines += ["  ".join(f"{p:5.2f}" for p in row) + f"  {said}" for said, *row in zip(self.story, *self.hops)]

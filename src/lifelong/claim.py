@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import final
 
-from .checkpoint import locked
+from .checkpoint import locked, writing
 from .errors import RunError
 
 __all__ = ["LEASE", "Claim", "claimed"]
@@ -66,8 +66,13 @@ class Claim:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             return False
-        os.write(handle, self.text.encode())
-        os.close(handle)
+        try:
+            os.write(handle, self.text.encode())
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
         return True
 
     def _beat(self) -> None:
@@ -98,7 +103,8 @@ def claimed(folder: Path, wait: float = 0.0) -> Iterator[Claim]:
                     raise
                 time.sleep(0.2)
         claim = Claim(folder, machine())
-        _take(claim, until)
+        with writing(folder):
+            _take(claim, until)
         threading.Thread(target=claim._beat, daemon=True).start()
         try:
             yield claim

@@ -135,10 +135,10 @@ def learn(
         RunError: another process holds the folder.
         KeyboardInterrupt: stopped; what was learnt is saved.
     """
+    learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)  # refused before anything is made
     with graceful() as stop, ExitStack() as stack:
         claim = None if place is None or ranks.rank else stack.enter_context(claimed(place, wait))
         store = None if place is None else Store(place, claim)
-        learner = learner_for(method, net, stream, training, seed, device, dtype, ranks)
         return follow(
             learner,
             stream,

@@ -15,6 +15,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, final
@@ -177,7 +178,9 @@ class _Processes:
 
     def _stop(self) -> None:
         """Asks those that still work to stop, and waits until they have saved."""
-        for process, _ in self.workers.values():
+        for pipe, (process, _) in self.workers.items():
+            with suppress(OSError):
+                pipe.send(None)  # for one that has nothing to do: the interrupt may be lost before it asks
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
         for pipe, (process, _) in self.workers.items():
@@ -210,6 +213,8 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
         try:
             given = pipe.recv()
         except (EOFError, KeyboardInterrupt):
+            return
+        if given is None:
             return
         try:
             pipe.send(("done", function(*given, tell) if tells else function(*given)))
