@@ -16,12 +16,12 @@ SAID = {
         "| the same job | times faster than avalanche-lib 0.6.0 |\n|---|---|\n",
         "Ratios of one run on two threads, R included ([details](docs/benchmarks.md), `python benchmarks/peers.py`).",
         "Published numbers with a verdict ([results](docs/results.md), each beside its command): **{met} met, {missed} missed**.",
-        "Missed: ",
+        " Missed: ",
     ),
     "zh-CN": (
         "| 同一件工作 | 比 avalanche-lib 0.6.0 快多少倍 |\n|---|---|\n",
         "比值取自同一次运行，两个线程，包括 R（[详情](docs/benchmarks.md)，`python benchmarks/peers.py`）。",
-        "有结论的公开数字（[结果](docs/results.md)，各附命令）：**{met} 个达到，{missed} 个未达到**。",
+        "与论文公布数字的对照（[结果](docs/results.md)，各附命令）：**{met} 个达到，{missed} 个未达到**。",
         "未达到：",
     ),
 }
@@ -63,7 +63,7 @@ def block(results: dict[str, Any], language: str) -> str:
     n = sum(map(len, missed.values()))
     counts = published.format(met=len(found) - n, missed=n)
     told = "; ".join(f"{where}: {', '.join(names)}" for where, names in missed.items())
-    return f"{BEGIN}\n{header}{rows}\n{speed}\n\n{counts} {missing}{told}.\n{END}"
+    return f"{BEGIN}\n{header}{rows}\n{speed}\n\n{counts}{missing}{told}.\n{END}"
 
 
 def front() -> None:

@@ -3,6 +3,8 @@ after the first, with augmentation.
 
 Without a folder it draws one: shapes (tasks) that are filled or empty (classes) on a coloured ground.
 
+On a network this small plain replay wins: remembering what arrives at a layer pays where what lies below it is large, or trained before.
+
     python examples/images.py [FOLDER] [--layer 3]
 """
 

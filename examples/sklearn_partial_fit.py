@@ -1,5 +1,7 @@
 """Digits that come two kinds at a time, to a classifier of scikit-learn's kind: in a pipeline, in a grid search, and class by class.
 
+EWC ends where fine-tuning ends: with new classes a guard on weights helps little (docs/which-method.md). Replay keeps them.
+
 python examples/sklearn_partial_fit.py
 """
 

@@ -5,7 +5,7 @@
 
 Each method may pass as many examples forward and back, and keep as many bytes. What its constants are to be is found on training examples
 that were held out; the best of each is then run once, with other seeds, on the test sets. Last, what a search on the test sets would have
-claimed: a bound, and no method's result.
+claimed: a bound, and no method's result (with as few trials as here it often is the same).
 """
 
 from __future__ import annotations

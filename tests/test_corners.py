@@ -29,6 +29,8 @@ from lifelong import (
     Tensors,
     Training,
     chain,
+    fit,
+    protect,
 )
 from lifelong.affinity import Probe, measure
 from lifelong.curriculum import slope, study
@@ -377,3 +379,14 @@ def test_latent_replay_is_not_put_beside_what_asks_about_each_input(method: Meth
     for pair in ((LatentReplay(20), method), (method, LatentReplay(20))):
         with pytest.raises(MethodError, match="latent_replay"):
             chain(*pair)
+
+
+def test_a_name_is_no_method() -> None:
+    net = MLP(())((FEATURES,), 2)
+    for call in (
+        lambda: fit("ewc", MLP(()), toy_stream("domain")),  # type: ignore[arg-type]
+        lambda: protect(net, torch.optim.SGD(net.parameters(), 0.1), "ewc"),  # type: ignore[arg-type]
+        lambda: chain(EWC(1.0), "replay"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(MethodError, match="not its name"):
+            call()

@@ -78,7 +78,7 @@ class Budget:
             raise RunError(
                 f"{method} has spent {spent:,} passes after task {record.rows - 1} of {record.T}, more than its budget of {self.compute:,}: "
                 "what it does besides its steps (estimates at a task's end) cannot be cut; raise --budget-compute, or let it estimate on fewer "
-                "examples"
+                "examples (of EWC: fisher_examples)"
             )
         if self.memory is not None and kept > self.memory:
             raise RunError(

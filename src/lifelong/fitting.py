@@ -22,7 +22,7 @@ from .checkpoint import Store
 from .claim import claimed
 from .errors import LifelongError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause, Training
-from .method import Method
+from .method import Method, is_method
 from .online import Trace
 from .pulse import pulse
 from .random import derive
@@ -74,6 +74,7 @@ def fit(
     Returns:
         The run: R matrices, measures and costs by seed.
     """
+    is_method(method)
     training = training if training is not None else Training()
     if budget is not None:
         budget.check(method, net, stream, training)

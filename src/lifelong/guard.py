@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from . import tree
 from .around import Around
 from .errors import DataError, MethodError
-from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
+from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
 from .random import generator
 from .ranks import Ranks, bare, whole
 from .stream import Chunk, Examples, Scenario, Tensors
@@ -60,7 +60,7 @@ def protect(
     Raises:
         MethodError: the method needs a loop of its own, or does not work on several ranks; the model's weights are sharded.
     """
-    if not method.portable:
+    if not is_method(method).portable:
         raise MethodError(
             f"{method.name} needs a training loop of its own (it chooses the data, restarts or grows the network, or answers "
             "in its place): use Learner or fit"

@@ -198,7 +198,9 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise RunError(f"{root} is no directory: give a run's, or one that holds runs")
+            raise RunError(
+                f"{root} is no directory: no run has written there yet; give a run's, or one that holds runs"
+            )
         self.given, self.root = root, root.resolve()
         self._kept: dict[str, tuple[tuple[int, ...], Any]] = {}  # by file: its stamp and what it says
         self._found: tuple[float, dict[str, Path]] = (-math.inf, {})

@@ -375,10 +375,17 @@ class Method:
         return (self,)
 
 
+def is_method(given: object) -> Method:
+    """`given`, which raises `MethodError` where it is a name, or anything else."""
+    if not isinstance(given, Method):
+        raise MethodError(f"method {given!r}: expected a method such as EWC(strength=1.0), not its name")
+    return given
+
+
 def chain(*methods: Method) -> Method:
     """Several methods as one: examples, data, gradients and projections compose in order, losses add, states are kept
     side by side. ``chain(m)`` is `m`."""
-    flat = tuple(part for method in methods for part in method.parts() if part.acts)
+    flat = tuple(part for method in methods for part in is_method(method).parts() if part.acts)
     if not flat:
         return methods[0] if methods else Method()
     if len(flat) == 1:
