@@ -225,8 +225,8 @@ def gem(r: dict[str, Any]) -> str:
         "## The GEM paper's MNIST tasks\n\n"
         f"Twenty tasks of 1,000 images, batch 10, `{r['net']}`, {r['seeds']} seeds (theirs 1), mean ± 95% interval. Learning rates are "
         'the authors\', but for "single shuffled", which has that of "single": theirs for that row could not be verified, and 0.003 learns '
-        "too little in one pass. \"independent\" has the T-th part of the hidden units and begins as the last task's network ended (as the authors' script has it; from "
-        'new weights it had 0.373, 0.501 and 0.641), "multimodal" an input layer a task. A verdict asks '
+        'too little in one pass. "independent" has the T-th part of the hidden units and begins as the last task ended, as in the script of '
+        'the authors ("independent anew": from new weights), "multimodal" an input layer a task. A verdict asks '
         "whether their number lies in our interval, widened by half a point for its rounding; theirs are of one seed. EWC's strength is "
         "another than theirs, whose Fisher squares a mean gradient.\n\n"
         + "\n".join(pages)

@@ -32,7 +32,7 @@ from .ranks import Ranks, bare, whole
 from .stream import Chunk, Examples, Scenario, Tensors
 from .vector import Vector
 
-__all__ = ["Guard", "protect"]
+__all__ = ["Guard", "carried", "protect"]
 
 
 def protect(
@@ -60,17 +60,22 @@ def protect(
     Raises:
         MethodError: the method needs a loop of its own, or does not work on several ranks; the model's weights are sharded.
     """
-    if not is_method(method).portable:
-        raise MethodError(
-            f"{method.name} needs a training loop of its own (it chooses the data, restarts or grows the network, or answers "
-            "in its place): use Learner or fit"
-        )
+    carried(method)
     ranks = Ranks.of(model) if ranks is None else ranks
     model = bare(model)
     if method.acts:
         whole(model, method.name)
     ranks.check(method)
     return Guard(model, _innermost(optimizer), method, scenario, seed, clip, ranks)
+
+
+def carried(method: Method, *, loop: str = "", mend: str = "use Learner or fit") -> None:
+    """Raises `MethodError` for a method that somebody else's `loop` cannot carry, or for what is none."""
+    if not is_method(method).portable:
+        raise MethodError(
+            f"{method.name} needs a training loop of its own{loop} (it chooses the data, restarts or grows the network, or answers "
+            f"in its place): {mend}"
+        )
 
 
 def _innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

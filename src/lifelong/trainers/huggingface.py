@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import Store
 from ..errors import MethodError, RunError
-from ..guard import Guard, protect
+from ..guard import Guard, carried, protect
 from ..method import Batch, Method
 from ..stream import Scenario
 from .loaded import Loaded
@@ -65,11 +65,8 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         inputs: Sequence[str] = ("input_ids", "attention_mask"),
         length: int | None = None,
     ) -> None:
-        if not method.portable:
-            raise MethodError(
-                f"{method.name} needs a training loop of its own, which the Trainer's is not (it chooses the data, restarts or grows the "
-                "network, or answers in its place): use Learner or fit with lifelong.trainers.packed.Packed(model)"
-            )
+        mend = "use Learner or fit with lifelong.trainers.packed.Packed(model)"
+        carried(method, loop=", which the Trainer's is not", mend=mend)
         method.check(scenario)
         self.method, self.scenario, self.seed = method, scenario, seed
         self.inputs, self.length = tuple(inputs), length

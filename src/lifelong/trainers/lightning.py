@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import MethodError
-from ..guard import Guard, protect
+from ..guard import Guard, carried, protect
 from ..method import Batch, Method
 from ..stream import Scenario
 from .loaded import Loaded
@@ -59,11 +59,7 @@ class LifelongCallback(Callback):
         seed: int = 0,
         read: Callable[[Any], tuple[Tensor, Tensor]] = tuple,
     ) -> None:
-        if not method.portable:
-            raise MethodError(
-                f"{method.name} needs a training loop of its own, which the Trainer's is not (it chooses the data, restarts or grows the "
-                "network, or answers in its place): use Learner or fit"
-            )
+        carried(method, loop=", which the Trainer's is not")
         method.check(scenario)
         self.method, self.scenario, self.seed, self.read = method, scenario, seed, read
         self.guard: Guard | None = None  # of the present or the last task
