@@ -22,7 +22,6 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
-import tables
 from environment import save
 from lifelong import (
     AGEM,
@@ -45,6 +44,7 @@ from lifelong import (
     fit,
     interval,
 )
+from pages.cells import load
 
 NET = MLP((256,))
 TRAINING = Training(optimizer="adam", lr=0.002, batch_size=64, epochs=10)
@@ -95,7 +95,7 @@ def main() -> None:
         "--streams", default="clinc150,banking77", help="only these; the others stay as they were measured"
     )
     said = parser.parse_args()
-    found = (tables.load("clinc") or {}).get("streams", {})
+    found = (load("clinc") or {}).get("streams", {})
     for name in said.streams.split(","):
         first = stream(name, 1000)  # its features are kept before the processes share them
         chosen = choose_each(GRIDS, NET, first, TRAINING, seeds=[1000], extend=3, jobs=said.jobs)

@@ -57,7 +57,7 @@ from lifelong.run import Job, Run
 from lifelong.stream import Lazy
 from lifelong.streams import split
 from lifelong.streams.sources import unpacked
-from tables import load
+from pages.cells import load
 
 torch.set_num_threads(1)
 torch.optim.Adam(nn.Linear(1, 1).parameters())  # the first optimiser imports a good deal

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import tables
 from environment import save
 from lifelong import (
     MLP,
@@ -52,6 +51,7 @@ from lifelong import (
     interval,
     split,
 )
+from pages.cells import load
 
 NET = MLP((256, 64))
 TRAINING = Training(optimizer="adam", lr=0.001, batch_size=64, epochs=10)
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--parts", default="steps,one_by_one", help="only these; the other stays as it was measured")
     said = parser.parse_args()
     classes(said.keep, 0)  # once, before the processes share it
-    found: dict[str, dict[str, dict[str, object]]] = (tables.load("new_classes") or {}).get("found", {})
+    found: dict[str, dict[str, dict[str, object]]] = (load("new_classes") or {}).get("found", {})
     work: list[tuple[str, Callable[..., dict[str, float]], dict[str, Method]]] = [
         ("steps", steps, STEPS),
         ("one_by_one", one_by_one, ONE_BY_ONE),

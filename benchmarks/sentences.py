@@ -44,10 +44,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import tables
 from environment import save
 from lifelong import AGEM, EWC, Finetune, LwF, Method, Replay, RMatrix, interval
 from lifelong.random import derive, generator
+from pages.cells import load
 
 EACH = 5  # sentences an intent in memory
 TUNED_ON = 4  # tasks
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     setting = Setting(asked.examples, asked.tests, asked.length, asked.epochs)
-    before = tables.load("sentences") or {}
+    before = load("sentences") or {}
     same = before.get("setting") == vars(setting) and before.get("seeds") == asked.seeds
     found: dict[str, Any] = before["found"] if same else {}
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:

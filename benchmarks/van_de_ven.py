@@ -33,7 +33,6 @@ from multiprocessing import get_context
 
 import torch
 
-import tables
 from environment import save
 from lifelong import (
     AGEM,
@@ -58,6 +57,7 @@ from lifelong import (
 from lifelong.parts.fisher import Kind
 from lifelong.stream import Scenario
 from lifelong.tune import Choice
+from pages.cells import load
 
 Published = tuple[float, float | None]  # mean and, where it could be verified, its standard error; percent
 
@@ -211,7 +211,7 @@ def main() -> None:
     said = parser.parse_args()
     for name in said.protocols:
         protocol = PROTOCOLS[name]
-        table = (tables.load(name) or {}).get("scenarios", {})
+        table = (load(name) or {}).get("scenarios", {})
         for scenario, published in protocol.published.items():
             if said.scenarios and scenario not in said.scenarios.split(","):
                 continue

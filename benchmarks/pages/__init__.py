@@ -1,0 +1,1 @@
+"""What docs/ says of the measurements: a module a subject, a function a table, from results/NAME.json to Markdown."""
