@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lifelong import Finetune, MethodError, RMatrix, Stream, Task, Tensors, Training, fit
+from lifelong import Finetune, MethodError, RMatrix, Stream, Task, Tensors, Training, TrainingError, fit
 from lifelong.learner import Learner
 from lifelong.method import Batch
 from lifelong.methods import FearNet, NearestMean, NearestNeighbour
@@ -126,6 +126,17 @@ def test_one_example_of_a_class() -> None:
     learner.learn(replace(one, index=1))
     assert torch.isfinite(learner.state.roots).all()
     assert set(learner.predict(stream[0].test.x).tolist()) <= set(range(6))
+
+
+def test_codes_that_are_no_numbers() -> None:
+    stream = toy_stream("class")
+    learner = learnt(FearNet(), 1, stream)
+    with torch.no_grad():
+        for p in learner.net.parameters():
+            p.fill_(1e30)  # finite, and what they make of an input is not
+    state = replace(learner.state, x=stream[0].train.x, y=stream[0].train.y)
+    with pytest.raises(TrainingError, match="grows from sleep to sleep"):
+        learner.method._consolidated(state, learner.net)
 
 
 @pytest.mark.parametrize("constant", ["every", "gate_steps"])

@@ -140,13 +140,13 @@ def test_a_slower_rate_is_a_smaller_learning_rate_below(rate: float) -> None:
 
 
 def test_memory_is_counted() -> None:
-    """A slot: 16 features of 4 bytes and a label of 8; one row more than slots. Beside it the outputs that compete, and a generator."""
+    """A slot: 16 features of 4 bytes, a label and a key of 8; one row more than slots. Beside it the outputs that compete, and a generator."""
     stream = toy_stream("class")
     learner = toy_learner(LatentReplay(50), stream)
     learner.learn(stream[0])
     past = learner.state.past
     assert past.memory.slots["x"].shape == (51, 16)
-    assert tree.nbytes(past.memory) == 51 * (16 * 4 + 8)
+    assert tree.nbytes(past.memory) == 51 * (16 * 4 + 8 + 8)
     assert learner.memory_bytes == tree.nbytes(past.memory) + stream.outputs + tree.nbytes(past.draws)
 
 

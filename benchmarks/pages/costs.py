@@ -145,6 +145,7 @@ def growth(r: dict[str, Any]) -> str:
         "holds",
     ]
     constants = ", ".join(f"`{m['constants']}`" for m in r["table"].values())
+    own = ", ".join(f"{name} {lr:g}" for name, lr in r["slower"].items())
     return (
         "## How costs grow with the number of tasks\n\n"
         "![Cost of a task over that of the first](growth.png)\n\n"
@@ -156,6 +157,6 @@ def growth(r: dict[str, Any]) -> str:
         f"beginning (bytes; a slope of 0 is not one byte more). Up to {r['slack']} is constant, up to {1 + r['slack']} linear, up to "
         f"{2 + r['slack']} quadratic. A claim holds where the order measured is not above it. *process*: how much more memory the process holds at the end.\n\n"
         + table(head, rows)
-        + f"\nMethods: {constants}.\n\n"
+        + f"\nMethods: {constants}. Learning rates of their own: {own}.\n\n"
         + measured(r, "python benchmarks/growth.py")
     )

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError
+from ..errors import MethodError, TrainingError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec
 from ..nets.mirror import Mirror
@@ -160,6 +160,11 @@ class FearNet(Method):
             x, y = torch.cat([x, state.pseudo_x]), torch.cat([y, state.pseudo_y])
         with evaluating(net):
             codes = torch.cat([net.codes(part)[-1] for part in x.split(ROWS)])
+        if not bool(codes.isfinite().all()):
+            raise TrainingError(
+                "fearnet: the codes of what it remembers are no finite numbers: what it draws and learns again grows from sleep to sleep; "
+                "lower the learning rate, or let it sleep less often (--fearnet.every)"
+            )
         C, d = len(state.known), codes.shape[1]
         means, roots = codes.new_zeros(C, d), codes.new_zeros(C, d, d)
         for c in y.unique().tolist():

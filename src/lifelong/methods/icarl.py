@@ -30,7 +30,7 @@ from ..parts.distillation import answers, grown, kept
 from ..parts.features import distances, features
 from ..parts.fisher import evaluating
 from ..parts.memory import Memory
-from ..parts.rehearsal import Past, exemplars
+from ..parts.rehearsal import Past, herded
 from ..stream import Examples, Joined, Scenario, Tensors
 from ..vector import Vector
 
@@ -110,7 +110,7 @@ class ICaRL(Method):
         if not self.slots:
             return state
         assert edge.task is not None
-        past = exemplars(state.past, edge, edge.task.train, self.slots, herding=True, replaced=True)
+        past = herded(state.past, edge, edge.task.train, self.slots, replaced=True)
         held = past.memory.slots
         y = held["y"][: past.memory.filled]
         with evaluating(edge.net):

@@ -10,7 +10,8 @@ from the second task on; in the first all layers learn alike. ρ = 0 freezes: no
 costs the upper layers alone. With ρ > 0 features age, since the layers that made them move on. What normalisations below have counted
 rests in either case, so that an image arrives as it did.
 
-After a task the memory takes examples of it in place of some of those that it has (algorithm 1); here classes share the slots evenly.
+After a task the memory takes examples of it in place of some of those that it has (algorithm 1); here classes share the slots evenly,
+and of a class all examples are held with the same probability, in however many tasks they came.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Batch, Edge, Method, Spec, Step
 from ..parts.fisher import evaluating
-from ..parts.rehearsal import Past, exemplars
+from ..parts.rehearsal import Past, drawn
 from ..parts.within import arriving, before, join, place
 from ..stream import Chunk, Examples
 from ..vector import Vector
@@ -121,7 +122,7 @@ class LatentReplay(Method):
     def end(self, state: Latent, edge: Edge) -> Latent:
         latent = _Arriving(edge, edge.examples, place(edge.net, self.layer))
         with evaluating(edge.net):
-            return replace(state, past=exemplars(state.past, edge, latent, self.slots, herding=False))
+            return replace(state, past=drawn(state.past, edge, latent))
 
     def resize(self, state: Latent, mapping: IndexMap, theta: Vector) -> Latent:
         if mapping.outputs is None and state.past.memory.filled:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import MethodError
 
-__all__ = ["Memory", "balanced", "chosen", "herd", "opened", "reservoir", "ring"]
+__all__ = ["Memory", "balanced", "chosen", "herd", "opened", "placed", "reservoir", "ring", "stored"]
 
 
 @final
@@ -132,33 +132,50 @@ def reservoir(memory: Memory, values: Mapping[str, Tensor], draws: torch.Generat
 
 
 def balanced(memory: Memory, values: Mapping[str, Tensor], draws: torch.Generator) -> Memory:
-    """Each example gets a random key; kept are those with the smallest rank by key within their class, so that a class holds a
-    uniform sample of what it was offered and no class holds more than another that was offered as many. `values` has ``y``."""
-    B, y = _length(values), values["y"]
-    key = torch.rand(B, generator=draws, dtype=torch.float64, device=draws.device)
-    values = {**values, "key": key}
+    """A class holds a uniform sample of what it was offered, and none holds more than another that was offered as many. `values` has
+    ``y``."""
+    memory, rows, slots, key = placed(memory, values["y"], draws)
+    return stored(memory, slots, {**{k: v[rows] for k, v in values.items()}, "key": key})
+
+
+def placed(
+    memory: Memory, y: Tensor, draws: torch.Generator, per_class: int | None = None
+) -> tuple[Memory, Tensor, Tensor, Tensor]:
+    """Which of the examples with labels `y` ``[B]`` a balanced memory takes, before anything else of them is read: the memory as it
+    will be filled, their rows ``[n]``, the slots that they get ``[n]``, and their keys ``[n]``.
+
+    Each example gets a random key; kept are those with the smallest rank by key within their class, at most `per_class` of it.
+    """
+    B, size, held = len(y), memory.size, memory.filled
+    key = torch.rand(B, generator=draws, dtype=torch.float64, device=draws.device).to(y.device)
+    keys, labels = key, y
+    if held:
+        keys, labels = torch.cat([memory.slots["key"][:held], key]), torch.cat([memory.slots["y"][:held], y])
+    kept = _smallest_ranks(keys, labels, size, per_class)
+    # new ones go where others leave, then to the free slots
+    free = torch.cat([(~kept[:held]).nonzero().flatten(), torch.arange(held, size, device=y.device)])
+    rows = kept[held:].nonzero().flatten()
+    filled = min(size, held + B) if per_class is None else int(kept.sum())
+    return replace(memory, seen=memory.seen + B, groups=(filled,)), rows, free[: len(rows)], key[rows]
+
+
+def stored(memory: Memory, slots: Tensor, values: Mapping[str, Tensor]) -> Memory:
+    """With `values` in `slots`."""
     memory = memory.allocated(values)
-    size, held = memory.size, memory.filled
-    keys, labels = torch.cat([memory.slots["key"][:held], key]), torch.cat([memory.slots["y"][:held], y])
-    kept = _smallest_ranks(keys, labels, size)
-    if held < size:  # new ones go to the free slots first
-        evicted = torch.cat([(~kept[:held]).nonzero().flatten(), torch.arange(held, size, device=y.device)])
-    else:
-        evicted = (~kept[:held]).nonzero().flatten()
-    new = kept[held:].nonzero().flatten()
-    memory.write(evicted[: len(new)], {k: v[new] for k, v in values.items()})
-    return replace(memory, seen=memory.seen + B, groups=(min(size, held + B),))
+    memory.write(slots, values)
+    return memory
 
 
-def _smallest_ranks(keys: Tensor, labels: Tensor, size: int) -> Tensor:
-    """Which ``[N]`` are among the `size` of smallest rank by key within their class, ties by key."""
+def _smallest_ranks(keys: Tensor, labels: Tensor, size: int, most: int | None) -> Tensor:
+    """Which ``[N]`` are among the `size` of smallest rank by key within their class, ties by key; ranks from `most` on are not."""
     by_key = keys.argsort()
     order = by_key[labels[by_key].argsort(stable=True)]  # by class, then key
     sorted_labels = labels[order]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - torch.searchsorted(sorted_labels, sorted_labels)
     best = by_key[rank[by_key].argsort(stable=True)][:size]  # by rank, then key
-    return torch.zeros_like(keys, dtype=torch.bool).index_fill_(0, best, True)
+    kept = torch.zeros_like(keys, dtype=torch.bool).index_fill_(0, best, True)
+    return kept if most is None else kept & (rank < most)
 
 
 def opened(memory: Memory, quota: int | None = None) -> Memory:

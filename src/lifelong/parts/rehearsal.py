@@ -18,9 +18,9 @@ from ..stream import Examples
 from ..vector import Vector
 from .features import features
 from .fisher import evaluating
-from .memory import Memory, balanced, chosen, herd, opened, reservoir, ring
+from .memory import Memory, balanced, chosen, herd, opened, placed, reservoir, ring, stored
 
-__all__ = ["Fill", "Past", "Rehearsal", "exemplars"]
+__all__ = ["Fill", "Past", "Rehearsal", "drawn", "herded"]
 
 Fill = Literal["reservoir", "balanced", "ring", "random", "herding"]
 AT_STEPS: tuple[Fill, ...] = ("reservoir", "balanced", "ring")
@@ -122,20 +122,29 @@ class Rehearsal(Method, ABC):
         return replace(state, memory=fill(state.memory, values, generator))
 
     def end(self, state: Past, edge: Edge) -> Past:
-        return exemplars(state, edge, edge.examples, self.slots, self.fill == "herding", per_class=self.per_class)
+        if self.fill == "random":
+            return drawn(state, edge, edge.examples, self.per_class)
+        return herded(state, edge, edge.examples, self.slots, per_class=self.per_class)
 
 
-def exemplars(
-    state: Past,
-    edge: Edge,
-    examples: Examples,
-    slots: int,
-    herding: bool,
-    replaced: bool = False,
-    per_class: int | None = None,
+def drawn(state: Past, edge: Edge, examples: Examples, per_class: int | None = None) -> Past:
+    """With some of `examples` drawn at random: classes share the slots evenly, up to `per_class` each, and of a class all that were
+    ever offered are held with the same probability. Only those that are kept are read."""
+    labels = examples.labels.to(edge.generator.device)
+    memory, rows, slots, key = placed(state.memory, labels, edge.generator, per_class)
+    if not len(rows):
+        return replace(state, memory=memory)
+    parts = list(state.read(examples.subset(rows.cpu()), edge))
+    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    device = values["y"].device
+    return replace(state, memory=stored(memory, slots.to(device), {**values, "key": key.to(device)}))
+
+
+def herded(
+    state: Past, edge: Edge, examples: Examples, slots: int, replaced: bool = False, per_class: int | None = None
 ) -> Past:
-    """With exemplars of each class of `examples`, herded or drawn at random; all groups share the slots evenly, up to `per_class`
-    each. A class that returns gets a further group, or its old one is `replaced`."""
+    """With exemplars of each class of `examples`, herded; all groups share the slots evenly, up to `per_class` each. A class that
+    returns gets a further group, or its old one is `replaced`."""
     labels = examples.labels
     classes = labels.unique().tolist()
     if replaced and state.memory.filled:
@@ -145,12 +154,9 @@ def exemplars(
     groups = []
     for c in classes:
         rows = (labels == c).nonzero().flatten().cpu()
-        if herding:
-            with evaluating(edge.net):
-                phi = [features(edge.net, part["x"]) for part in state.read(examples.subset(rows), edge)]
-            order = herd(F.normalize(torch.cat(phi)), quota).cpu()
-        else:
-            order = torch.randperm(len(rows), generator=edge.generator, device=edge.generator.device)[:quota].cpu()
+        with evaluating(edge.net):
+            phi = [features(edge.net, part["x"]) for part in state.read(examples.subset(rows), edge)]
+        order = herd(F.normalize(torch.cat(phi)), quota).cpu()
         parts = list(state.read(examples.subset(rows[order]), edge))
         groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
     return replace(state, memory=chosen(state.memory, groups))
