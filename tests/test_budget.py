@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor, nn
 
-from lifelong import EWC, GEM, MLP, Finetune, Method, Replay, Training, fit
+from lifelong import EWC, GEM, MLP, Finetune, LwF, Method, Replay, Training, chain, fit
 from lifelong.budget import Budget, amount, memory_needed
 from lifelong.checkpoint import Store
 from lifelong.cli import main
 from lifelong.errors import MethodError, RunError
 from lifelong.fitting import follow, learner_for
+from lifelong.methods import ExpertGate, GenerativeReplay, ICaRL
 from lifelong.registry import METHODS
 from lifelong.run import Record
-from toys import same, toy_stream, weights
+from lifelong.stream import Scenario
+from toys import same, toy_learner, toy_stream, weights
 
 TRAINING = Training(lr=0.05, batch_size=16, epochs=4)
 NET = MLP((8,))
@@ -67,6 +70,50 @@ def test_compute_is_cut_and_never_gone_beyond(make: Callable[[], Method]) -> Non
         assert cut.share[-1] < 1
     enough = record(make(), Budget(compute=2 * passes(free)))
     assert (enough.accuracy, enough.share[1:]) == (free.accuracy, [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("method", "scenario"),
+    [
+        (LwF(), "class"),
+        (chain(Replay(20), LwF()), "class"),
+        (ICaRL(20), "class"),
+        (GenerativeReplay(hidden=(8,), code=5), "class"),
+        (GenerativeReplay(hidden=(8,), code=5, generator="wgan-gp"), "class"),
+    ],
+    ids=["lwf", "chain", "icarl", "vae", "wgan-gp"],
+)
+def test_passes_through_other_networks_are_counted(method: Method, scenario: Scenario) -> None:
+    """Held to a hook at every network; the two halves of an autoencoder (code 5) are one."""
+    stream = toy_stream(scenario, examples=48)
+    learner = toy_learner(method, stream, TRAINING)
+    counted = 0
+
+    def passed(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal counted
+        alone = len(inputs[0]) == 1  # asks how many outputs there are
+        if isinstance(module, nn.Sequential) and module[-1].out_features != 2 * 5 and not alone:
+            counted += len(inputs[0])
+
+    hook = nn.modules.module.register_module_forward_pre_hook(passed)  # type: ignore[arg-type]
+    try:
+        for task in stream.tasks[:2]:
+            learner.learn(task)
+    finally:
+        hook.remove()
+    assert learner.costs.forward == counted
+    assert learner.costs.backward > 2 * 4 * 48 or isinstance(method, LwF | ICaRL)
+
+
+def test_gates_and_experts_are_counted() -> None:
+    stream = toy_stream("domain", examples=48)
+    learner = toy_learner(ExpertGate(code=4, gate_epochs=3, threshold=-1e9), stream, TRAINING)
+    for task, forward in zip(
+        stream, (4 * 48 + 3 * 44 + 4, 2 * 4 * 48 + 3 * 44 + 2 * 4)
+    ):  # a tenth is held out; task 2 has a teacher
+        before = learner.costs.forward, learner.costs.backward
+        learner.learn(task)
+        assert (learner.costs.forward - before[0], learner.costs.backward - before[1]) == (forward, 4 * 48 + 3 * 44)
 
 
 @pytest.mark.parametrize("budget", range(1000, 1100, 9))

@@ -375,8 +375,9 @@ class Learner:
                     [answered] = self.ranks.gather(answered[: len(own.y) // self.ranks.world])
                 with torch.no_grad():
                     self.state = method.observe(self.state, own, answered, self._draws)
-            self.costs.forward += len(batch.y)
-            self.costs.backward += len(batch.y)
+            forward, backward = method.aside(self.state, len(own.y), len(batch.y)) if "aside" in slots else (0, 0)
+            self.costs.forward += len(batch.y) + forward
+            self.costs.backward += len(batch.y) + backward
             done += 1
             self.at.cost = max(self.at.cost, self.costs.passes - before)
             if done == most or self._spent():
@@ -391,6 +392,7 @@ class Learner:
                 mask = edge.mask if chunk.mask is None else chunk.mask
                 scores = self._scores(chunk.x, mask, None, answers=False)
                 correct, n = correct + int((scores.argmax(1) == chunk.y.to(self.device)).sum()), n + len(chunk.y)
+        self.costs.forward += n
         with torch.no_grad():
             return self.method.expand(self.state, edge, correct / n)
 

@@ -143,7 +143,7 @@ class Costs:
 
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
-    forward: int = 0  # examples passed forward in training, importance estimates included
+    forward: int = 0  # examples passed forward in training, through this network or another (a teacher, a generator), estimates included
     backward: int = 0
 
     @property
@@ -215,6 +215,7 @@ SLOTS = [
     "project",
     "track",
     "observe",
+    "aside",
     "predict",
 ]
 _OWN_LOOP = {"data", "grow", "expand", "predict"}  # slots that need more than the optimiser of somebody's own loop
@@ -314,6 +315,11 @@ class Method:
     def observe(self, state: Any, batch: Batch, output: Tensor, generator: torch.Generator) -> Any:
         """What is remembered of a step: `batch` as it came from the task, `output` its logits."""
         return state
+
+    def aside(self, state: Any, own: int, learnt: int) -> tuple[int, int]:
+        """How many examples a step passes forward and backward through other networks than the one that learns (a teacher, a generator),
+        of `own` examples of the task and `learnt` in all. Numbers only: nothing is waited for."""
+        return 0, 0
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
@@ -535,6 +541,10 @@ class Chain(Method):
         return tuple(
             m.observe(s, batch, output, generator) if "observe" in m.acts else s for m, s in zip(self.members, state)
         )
+
+    def aside(self, state: Any, own: int, learnt: int) -> tuple[int, int]:
+        counts = [m.aside(s, own, learnt) for m, s in self._each("aside", state)]
+        return sum(f for f, _ in counts), sum(b for _, b in counts)
 
     def predict(self, state: Any, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         [(m, s)] = self._each("predict", state)

@@ -108,6 +108,7 @@ class ExpertGate(Method):
         edge.costs.forward += self.gate_epochs * len(rest)
         edge.costs.backward += self.gate_epochs * len(rest)
         er = _errors([*state.gates, gate], held, scale)
+        edge.costs.forward += len(held) * (1 + len(state.gates))
         related = 1 - (er[:-1] - er[-1]) / er[-1].clamp(min=torch.finfo(er.dtype).tiny)
         teacher = None
         if edge.index:
@@ -124,6 +125,9 @@ class ExpertGate(Method):
             return output.new_zeros(())
         y = only(answers(net, state.nets[state.teacher], batch.x), state.classes[state.teacher])
         return self.strength * distance(output, y, self.temperature).mean()
+
+    def aside(self, state: Experts, own: int, learnt: int) -> tuple[int, int]:
+        return (0 if state.teacher is None else learnt, 0)
 
     def end(self, state: Experts, edge: Edge) -> Experts:
         outputs = state.classes[0] if state.classes else _like(edge)

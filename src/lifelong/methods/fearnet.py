@@ -44,6 +44,7 @@ __all__ = ["FearNet"]
 
 EPSILON = 1e-3
 ROWS = 512
+HALF = 64  # of the gate's batch is recent, as much drawn
 
 
 @final
@@ -148,7 +149,10 @@ class FearNet(Method):
 
     def end(self, state: Brain, edge: Edge) -> Brain:
         if self._sleeps(state):
+            edge.costs.forward += len(state.y) + len(state.pseudo_y)
             return self._consolidated(state, edge.net)
+        edge.costs.forward += self.gate_steps * 2 * HALF
+        edge.costs.backward += self.gate_steps * 2 * HALF
         return replace(state, gate=self._gate(state, edge.net))
 
     def _consolidated(self, state: Brain, net: nn.Module) -> Brain:
@@ -187,11 +191,10 @@ class FearNet(Method):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=state.draws, device=state.draws.device)))
             gate = MLP(self.gate_hidden)((recent.shape[1],), 1).to(recent)
         learnt = Learnt.begin(Vector.of(gate).clone())
-        half = 64
-        target = torch.cat([recent.new_ones(half), recent.new_zeros(half)])
+        target = torch.cat([recent.new_ones(HALF), recent.new_zeros(HALF)])
         for _ in range(self.gate_steps):
             pick = [
-                torch.randint(len(part), (half,), generator=state.draws, device=state.draws.device)
+                torch.randint(len(part), (HALF,), generator=state.draws, device=state.draws.device)
                 for part in (recent, drawn)
             ]
             x = torch.cat([recent[pick[0]], drawn[pick[1]]])

@@ -136,6 +136,12 @@ class GenerativeReplay(Method):
         held = (~batch.target.isnan()).any(1).sum().clamp(min=1)
         return (1 - self._share(state.solver.tasks)) * H.sum() / held
 
+    def aside(self, state: Scholar, own: int, learnt: int) -> tuple[int, int]:
+        drawn = 0 if state.last is None else self.batch or own
+        forward, backward = self._draws.passes
+        # drawn for the solver and for the generator, and answered by the solver as it was
+        return 3 * drawn + forward * (own + drawn), backward * (own + drawn)
+
     def end(self, state: Scholar, edge: Edge) -> Scholar:
         if not bool(state.inside):
             raise _outside(edge.index)

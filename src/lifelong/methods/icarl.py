@@ -106,6 +106,9 @@ class ICaRL(Method):
         each = (F.binary_cross_entropy_with_logits(output, target, reduction="none") * state.seen).sum(1)
         return each.mean() if (weights := batch.weights) is None else (each * weights).sum()
 
+    def aside(self, state: Exemplars, own: int, learnt: int) -> tuple[int, int]:
+        return (0 if state.weights is None else learnt, 0)
+
     def end(self, state: Exemplars, edge: Edge) -> Exemplars:
         if not self.slots:
             return state
@@ -115,6 +118,7 @@ class ICaRL(Method):
         y = held["y"][: past.memory.filled]
         with evaluating(edge.net):
             phi = torch.cat([F.normalize(features(edge.net, x)) for x in held["x"][: len(y)].split(512)])
+        edge.costs.forward += len(y)
         sums = phi.new_zeros(len(state.seen), phi.shape[1]).index_add_(0, y, phi)
         return replace(state, past=past, means=F.normalize(sums))
 

@@ -96,6 +96,9 @@ class LwF(Method):
             return self.strength * H.sum()
         return self.strength * (1 - 1 / before.tasks) * H.mean()
 
+    def aside(self, state: Earlier, own: int, learnt: int) -> tuple[int, int]:
+        return (0 if state.before.weights is None else learnt, 0)
+
     # --- warming up -------------------------------------------------------------------------------------------------
     def _warm(self, state: Earlier) -> Tensor | None:
         """The outputs that learn alone now, ``[C]``; None: everything learns."""

@@ -90,6 +90,11 @@ class Generator(ABC):
     def networks(self, shape: tuple[int, ...]) -> nn.ModuleDict:
         """Its networks, "generator" among them: codes ``[B, code]`` to inputs ``[B, prod(shape)]`` before `drawn`."""
 
+    @property
+    @abstractmethod
+    def passes(self) -> tuple[int, int]:
+        """How often a step passes each example forward and backward."""
+
     @abstractmethod
     def step(self, learnt: Learnt, x: Tensor, weight: Tensor, unit: bool, draws: torch.Generator) -> None:
         """One step of learning, written into `learnt`.
@@ -151,6 +156,10 @@ class VAE(Generator):
             }
         )
 
+    @property
+    def passes(self) -> tuple[int, int]:
+        return 1, 1
+
     def bound(self, weights: Vector, x: Tensor, unit: bool, draws: torch.Generator) -> Tensor:
         """The negative evidence bound of each example, per pixel, ``[B]``."""
         shape, target = tuple(x.shape[1:]), x.flatten(1)
@@ -192,6 +201,11 @@ class WGANGP(Generator):
         return nn.ModuleDict(
             {"critic": MLP(self.hidden)(width, 1), "generator": MLP(self.hidden[::-1])((self.code,), width[0])}
         )
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        # the critic's step: what is drawn, and three inputs of the critic with the slope at one; the generator's: through both
+        return 4 * self.critic_steps + 2, 4 * self.critic_steps + 2
 
     def critic_loss(self, weights: Vector, real: Tensor, fake: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
         """Of inputs ``[B, ...]``, real and drawn; `epsilon` ``[B]`` in 0..1 mixes them."""

@@ -156,6 +156,7 @@ def herded(
         rows = (labels == c).nonzero().flatten().cpu()
         with evaluating(edge.net):
             phi = [features(edge.net, part["x"]) for part in state.read(examples.subset(rows), edge)]
+        edge.costs.forward += len(rows)
         order = herd(F.normalize(torch.cat(phi)), quota).cpu()
         parts = list(state.read(examples.subset(rows[order]), edge))
         groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
