@@ -256,3 +256,30 @@ def test_an_option_that_is_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "--method", "ewc", "--ewc.strenght", "3"])
     assert "did you mean '--ewc.strength'?" in capsys.readouterr().err
+
+
+def test_hyphens_and_underscores_are_one(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = []
+    for spelling in ("--batch-size", "--batch_size"):
+        assert main(["run", spelling, "7", "--weight-decay=0.5", "--print-config"]) == 0
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1]
+    assert yaml.safe_load(pages[0])["batch_size"] == 7
+    assert yaml.safe_load(pages[0])["weight_decay"] == 0.5
+
+
+def test_what_a_scenario_does_not_allow_is_refused_before_anything_is_announced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--method", "icarl", "--scenario", "domain", "--out", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("lifelong: icarl does not run in the scenario 'domain'")
+
+
+def test_resume_says_what_it_goes_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL, "--method", "finetune,replay", "--out", str(out)]) == 0
+    (out / "report.html").unlink()
+    capsys.readouterr()
+    assert main(["resume", str(out)]) == 0
+    assert "goes on  finetune seed 0: 2 of 2 tasks; replay seed 0: 2 of 2 tasks" in capsys.readouterr().err

@@ -195,3 +195,22 @@ def test_a_model_that_forgets_and_one_that_retains(tmp_path: Path, capsys: pytes
     execute(Config.from_keys({**PERMUTED, "stream.tasks": 1, "stream.seed": 5, "epochs": 1}), other)
     assert main(["gate", "--old", str(old), "--new", str(other)]) == 2
     assert "on other inputs" in capsys.readouterr().err
+
+
+def test_a_model_that_knew_nothing_is_noted_and_may_be_held_to_an_error() -> None:
+    rows = [("t", "x", "y", "y")] * 6 + [
+        ("t", "y", "y", "y")
+    ] * 4  # always the same answer, and not the more frequent one
+    found = gate(answers(0, rows), answers(1, rows), Limits(max_error=0.7))
+    assert found.passed
+    assert found.remarks == (
+        "the old model knew little of t that could be forgotten: it answers 0.4000 of it rightly, its most frequent label alone would 0.6000",
+    )
+    assert "Note: the old model knew little of t" in found.to_markdown()
+    assert not gate(answers(0, rows), answers(1, rows), Limits(max_error=0.5)).passed
+    # six of ten wrong: the interval of Clopper and Pearson from 0.262 to 0.878
+    for decide, limit in (("shown", 0.27), ("excluded", 0.88)):
+        assert gate(answers(0, rows), answers(1, rows), Limits(None, max_error=limit, decide=decide)).passed  # type: ignore[arg-type]
+        assert not gate(answers(0, rows), answers(1, rows), Limits(None, max_error=limit - 0.02, decide=decide)).passed  # type: ignore[arg-type]
+    good = [("t", "x", "x", "x"), ("t", "x", "x", "y"), ("t", "y", "y", "y")]
+    assert not gate(answers(0, good), answers(1, good)).remarks

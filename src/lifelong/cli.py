@@ -229,6 +229,12 @@ def _release_commands(command: Callable[[str, str], argparse.ArgumentParser]) ->
         "--worst-class", default="none", metavar="X|none", help="most that any class may drop (default: none)"
     )
     gated.add_argument(
+        "--max-error",
+        default="none",
+        metavar="X|none",
+        help="most examples that the new model may get wrong, over all and in each task (default: none)",
+    )
+    gated.add_argument(
         "--decide",
         choices=("point", "shown", "excluded"),
         default="point",
@@ -269,7 +275,7 @@ def _gate(said: argparse.Namespace) -> int:
     from .checkpoint import write_atomically
     from .options import convert
     from .release.answers import Answers
-    from .release.gate import Limits, gate
+    from .release.gate import LIMITED, Limits, gate
 
     def answers(path: Path, method: str | None, seed: int | None, tasks: Sequence[str] | None = None) -> Answers:
         if path.is_dir():
@@ -279,9 +285,7 @@ def _gate(said: argparse.Namespace) -> int:
         return Answers.read(path)
 
     try:
-        named = {
-            k: convert(float | None, getattr(said, k), k) for k in ("max_drop", "max_negative_flips", "worst_class")
-        }
+        named = {k: convert(float | None, getattr(said, k), k) for k in LIMITED}
         limits = Limits(**named, decide=said.decide, confidence=said.confidence)
         old = answers(said.old, said.old_method, said.old_seed)
         tasks = list(dict.fromkeys(old.task or ())) if old.inputs else None
@@ -296,6 +300,8 @@ def _gate(said: argparse.Namespace) -> int:
     if said.markdown is None:
         print(found.to_markdown())
     failed = sum(not c.passed for c in found.checks)
+    for remark in found.remarks:
+        print(f"note: {remark}", file=sys.stderr)
     print(f"gate {'failed' if failed else 'passed'}: {failed} of {len(found.checks)} limits exceeded", file=sys.stderr)
     return 0 if found.passed else 1
 
@@ -328,7 +334,16 @@ def _predict(said: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says the nearest name of what it does not know."""
+    """Takes - and _ in names for each other, and says the nearest name of what it does not know."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known = {o.replace("_", "-"): o for a in self._actions for o in a.option_strings}
+
+        def spelt(word: str) -> str:
+            name, equals, value = word.partition("=")
+            return known.get(name.replace("_", "-"), name) + equals + value if word.startswith("--") else word
+
+        return super().parse_known_args(None if args is None else [spelt(w) for w in args], namespace)
 
     def error(self, message: str) -> NoReturn:
         known = [o for a in self._actions for o in a.option_strings]
@@ -687,6 +702,8 @@ def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
 
         config, more["order.json"] = settle(config, engine, lambda line: print(line, file=sys.stderr, flush=True))
     stream = config.build_stream(config.seeds[0])
+    for name in config.methods:  # refused before it is announced
+        config.build_method(name).check(stream.scenario)
     training = config.build_training()
     say = [
         f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks, {stream.outputs} outputs",
@@ -704,6 +721,8 @@ def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
         advice = config.build_method(name).advice(stream.scenario)
         if advice:
             print(f"note     {advice}", file=sys.stderr)
+    if again:
+        print(f"goes on  {_standing(config, folder, len(stream))}", file=sys.stderr)
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
             _, failed = execute(config, folder, engine, progress, again=again, **more)
@@ -719,6 +738,20 @@ def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
             raise  # nothing was written
         print(f"\nstopped; everything learnt is saved. Go on with: lifelong resume {folder}", file=sys.stderr)
         return 130
+
+
+def _standing(config: Any, folder: Path, tasks: int) -> str:
+    """How far the jobs of a run are by their checkpoints."""
+    from .jobs import recorded
+    from .run import Job
+
+    far = []
+    for job in (Job(m, s) for m in config.methods for s in config.seeds):
+        record = recorded(folder, job)
+        done = 0 if record is None else len(record.accuracy) - 1
+        far.append(f"{job.method} seed {job.seed}: {max(done, 0)} of {tasks} tasks")
+    shown = "; ".join(far[:6])
+    return shown if len(far) <= 6 else f"{shown}; and {len(far) - 6} more"
 
 
 def _fresh(what: str) -> Path:

@@ -30,6 +30,7 @@ from .answers import Answers
 __all__ = ["Check", "Gate", "Limits", "Slice", "gate"]
 
 Decide = Literal["point", "shown", "excluded"]
+LIMITED = ("max_drop", "max_negative_flips", "worst_class", "max_error")
 
 
 @final
@@ -41,6 +42,7 @@ class Limits:
         max_drop: by how much the accuracy may drop, over all and in each task; none: by anything.
         max_negative_flips: the part of the examples, over all and in each task, that may be right before and wrong now.
         worst_class: by how much the accuracy of any class (of a task) may drop.
+        max_error: the part of the examples, over all and in each task, that the new model may get wrong, whatever the old one did.
         decide: on the measured number (point); on the interval, failing where more than the limit is shown (shown); or
             passing only where more than the limit is excluded (excluded).
         confidence: of the intervals.
@@ -49,11 +51,12 @@ class Limits:
     max_drop: float | None = 0.01
     max_negative_flips: float | None = None
     worst_class: float | None = None
+    max_error: float | None = None
     decide: Decide = "point"
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        for name in ("max_drop", "max_negative_flips", "worst_class"):
+        for name in LIMITED:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise MethodError(f"{name} {value}: expected a fraction from 0 to 1 (0.01 is one point in a hundred)")
@@ -101,9 +104,18 @@ class Slice:
 
     @property
     def rate_interval(self) -> tuple[float, float]:
+        return self._part(self.negative)
+
+    @property
+    def error_interval(self) -> tuple[float, float]:
+        """Of the part that the new model gets wrong."""
+        return self._part(self.n - self.new)
+
+    def _part(self, b: int) -> tuple[float, float]:
+        """Clopper and Pearson's interval of b / n."""
         from scipy.special import betaincinv
 
-        b, n, a = self.negative, self.n, (1 - self.confidence) / 2
+        n, a = self.n, (1 - self.confidence) / 2
         low = float(betaincinv(b, n - b + 1, a)) if b else 0.0
         return low, float(betaincinv(b + 1, n - b, 1 - a)) if b < n else 1.0
 
@@ -152,6 +164,7 @@ class Gate:
     classes: tuple[Slice, ...]  # of each task
     flips: tuple[tuple[str, str, int], ...]  # label, what it is called now, how often; most frequent first
     checks: tuple[Check, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())  # what the limits do not see
 
     @property
     def passed(self) -> bool:
@@ -173,6 +186,7 @@ class Gate:
             "intervals": {"change": "Bonett-Price", "negative_flip_rate": "Clopper-Pearson", "test": "McNemar, exact"},
             "checks": checks,
             "total": self.total.plain(),
+            "remarks": list(self.remarks),
             "worst_class": self.worst.name,
             "tasks": [s.plain() for s in self.tasks],
             "classes": [s.plain() for s in self.classes],
@@ -203,6 +217,7 @@ class Gate:
         if len(self.checks) > most:
             passed = len(self.checks) - len(failed)
             lines += [f"{len(failed)} failed, {passed} passed; the {most} nearest to failing are shown.", ""]
+        lines += [line for remark in self.remarks for line in (f"Note: {remark}.", "")]
         lines += ["## Accuracy", ""]
         head = (
             "",
@@ -258,11 +273,17 @@ def gate(old: Answers, new: Answers, limits: Limits | None = None) -> Gate:
 
     total = part("all", slice(None))
     of = None if old.task is None else np.asarray(old.task)
-    tasks, classes = [], []
+    tasks, classes, remarks = [], [], []
     for name in dict.fromkeys(old.task or ("",)):
         own = np.ones(len(label), dtype=bool) if of is None else of == name
         if of is not None:
             tasks.append(part(name, own))
+        often = Counter(label[own].tolist()).most_common(1)[0][1] / int(own.sum())
+        if before[own].mean() <= often and np.unique(label[own]).size > 1:
+            remarks.append(
+                f"the old model knew little{f' of {name}' if of is not None else ''} that could be forgotten: it answers {before[own].mean():.4f} "
+                f"of it rightly, its most frequent label alone would {often:.4f}"
+            )
         classes += [
             part(f"{name}: {c}" if of is not None else c, own & (label == c)) for c in _sorted(set(label[own].tolist()))
         ]
@@ -276,7 +297,18 @@ def gate(old: Answers, new: Answers, limits: Limits | None = None) -> Gate:
             for s in (total, *tasks)
         ]
     checks += _drops("drop of a class", classes, limits.worst_class, limits.decide)
-    return Gate(old.name, new.name, limits, total, tuple(tasks), tuple(classes), tuple(counted), tuple(checks))
+    if limits.max_error is not None:
+        checks += [
+            Check(
+                "error of the new model",
+                s.name,
+                _on(limits.decide, 1 - s.new / s.n, *s.error_interval),
+                limits.max_error,
+            )
+            for s in (total, *tasks)
+        ]
+    found = total, tuple(tasks), tuple(classes), tuple(counted), tuple(checks), tuple(remarks)
+    return Gate(old.name, new.name, limits, *found)
 
 
 def _drops(what: str, slices: Sequence[Slice], limit: float | None, decide: Decide) -> list[Check]:
