@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
+import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +23,7 @@ from lifelong.nets.memory_network import Attentive, _with_blanks
 from lifelong.parts.fisher import fisher
 from lifelong.random import generator
 from lifelong.registry import METHODS
-from lifelong.streams import babi
+from lifelong.streams import babi, sources, stories
 from lifelong.streams.made_stories import KINDS, NUMBERS, texts
 from lifelong.streams.stories import Question, encode, read, sentence, story
 from lifelong.vector import Vector
@@ -63,7 +67,7 @@ def test_a_malformed_line_is_named(text: str, line: int, message: str) -> None:
         read(text, "story.txt")
 
 
-def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no question"):
         read("1 Mary moved.")
     with pytest.raises(DataError, match="no folder of bAbI tasks"):
@@ -73,15 +77,74 @@ def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "qa1_where_train.txt").write_text(TEXT)
     with pytest.raises(DataError, match="qa1_where_test"):
         babi(str(tmp_path))
-    monkeypatch.delenv("LIFELONG_DATA", raising=False)
-    with pytest.raises(DataError, match="set LIFELONG_DATA"):
-        babi("en")
     with pytest.raises(DataError, match=r"no task 6 .*1, 2, 3, 4, 5"):
         babi(tasks=(1, 6), examples=5, test_examples=5)
     with pytest.raises(DataError, match="at most once"):
         babi(tasks=(1, 1), examples=5, test_examples=5)
     with pytest.raises(DataError, match="memory 0"):
         babi(memory=0)
+
+
+def test_the_archive_is_fetched_once_and_its_files_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(**files: str) -> bytes:
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w:gz") as tar:
+            for name, text in files.items():
+                info = tarfile.TarInfo(f"tasks_1-20_v1-2/{name}")
+                info.size = len(text.encode())
+                tar.addfile(info, io.BytesIO(text.encode()))
+        return made.getvalue()
+
+    names = ("qa1_where_train.txt", "qa1_where_test.txt")
+    inside = {f"{folder}/{name}": text for folder, text in (("hn", "not this"), ("en", TEXT)) for name in names}
+    sums = {f"en/{names[0]}": hashlib.sha256(TEXT.encode()).hexdigest()}
+    sums[f"en/{names[1]}"] = hashlib.sha1(f"blob {len(TEXT)}\0{TEXT}".encode()).hexdigest()  # as git has it
+    fetched, served = [], [b""]
+
+    def download(url: str, output_file: Any, pooch: Any) -> None:
+        fetched.append(url)
+        Path(output_file).write_bytes(served[0])
+
+    monkeypatch.delenv("LIFELONG_DATA", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
+    monkeypatch.setattr("pooch.core.choose_downloader", lambda *_, **__: download)
+    monkeypatch.setattr(stories, "_sums", lambda source: sums)
+    archive = tmp_path / "lifelong" / "babi" / "tasks_1-20_v1-2.tar.gz"
+    for content, message in (
+        (b"<html>sign in first</html>", "no archive that can be read"),
+        (packed(**{**inside, f"en/{names[0]}": TEXT.replace("Mary", "Anna")}), "not the file that was published"),
+        (packed(**{f"en/{names[0]}": TEXT}), "lacks en/qa1_where_test.txt"),
+    ):
+        served[0] = content
+        with pytest.raises(DataError, match=message):
+            babi("en")
+        archive.unlink()
+    served[0] = packed(**inside)
+    assert len(babi("en")[0].train) == len(babi("en")[0].train) == 3
+    assert fetched == [stories.ARCHIVE] * 4
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("down")
+
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "empty")
+    monkeypatch.setattr("pooch.core.choose_downloader", lambda *_, **__: refuse)
+    with pytest.raises(DataError, match=r"could not be downloaded from https://.*set LIFELONG_DATA"):
+        babi("en")
+
+
+def test_sums_of_the_published_files(real_data: Path) -> None:
+    there = 0
+    for source in ("en", "en-10k"):
+        sums = stories._sums(source)
+        assert len(sums) == 40
+        for name, value in sums.items():
+            path = real_data / "tasks_1-20_v1-2" / name
+            if path.exists():
+                assert sources._sum(path.read_bytes(), value) == value, name
+                there += 1
+    assert there >= 40
 
 
 def test_a_stream_of_ones_own_files(tmp_path: Path) -> None:

@@ -227,37 +227,47 @@ def _cifar100() -> Source:
     return replace(_source("cifar100", origin, tuple(parts), names), superclass=grouped)
 
 
-def unpacked(archive: Path, sizes: Mapping[str, int]) -> list[Path]:
-    """Some files of a tar archive, by their last name, written beside it the first time. No path, link or mode in the archive is followed, and
-    nothing is read that is larger than the most it may have.
+def unpacked(
+    archive: Path, sizes: Mapping[str, int], sums: Mapping[str, str] | None = None, most: int | None = None
+) -> list[Path]:
+    """Some files of a tar archive, by the ends of their names, written beside it the first time. No path, link or mode in the archive is
+    followed, and nothing is read that is larger than the most it may have.
 
     Args:
         archive: a tar archive, compressed or not.
-        sizes: the most bytes that each file may have.
+        sizes: the most bytes that each file may have, by its name or the last parts of its path (of all as many).
+        sums: SHA-256 of each file, or git's sum of it as a blob; default: none is compared.
+        most: bytes of the whole, unpacked; default twice those of `sizes`.
 
     Raises:
-        DataError: it is no such archive; a file is missing in it, or is a link, or larger.
+        DataError: it is no such archive; a file is missing in it, or is a link, or larger, or another.
     """
-    folder = archive.with_name(f"{archive.name}.files")
+    folder, depth = archive.with_name(f"{archive.name}.files"), 1 + next(iter(sizes)).count("/")
     places = {name: folder / name for name in sizes}
     if all(place.is_file() for place in places.values()):
         return list(places.values())
-    left, end = dict(sizes), 2 * sum(sizes.values()) + 2**20
+    left, end = dict(sizes), most or 2 * sum(sizes.values()) + 2**20
     try:
         with tarfile.open(archive) as tar:
             for info in tar:
                 if info.offset > end:
                     raise DataError(f"{archive} is larger than it may be ({end} bytes): take the published one")
-                name = info.name.rpartition("/")[2]
-                most = left.pop(name, None)
-                if most is None:
+                name = "/".join(info.name.split("/")[-depth:])
+                size = left.pop(name, None)
+                if size is None:
                     continue
-                if not info.isreg() or info.size > most:
+                if not info.isreg() or info.size > size:
                     kind = f"of {info.size} bytes" if info.isreg() else "no file"
-                    raise DataError(f"{archive}: {info.name!r} is {kind}, expected a file of at most {most} bytes")
-                content = tar.extractfile(info)
-                assert content is not None
-                write_atomically(places[name], content.read())
+                    raise DataError(f"{archive}: {info.name!r} is {kind}, expected a file of at most {size} bytes")
+                reader = tar.extractfile(info)
+                assert reader is not None
+                content = reader.read()
+                if sums is not None and _sum(content, sums[name]) != sums[name]:
+                    raise DataError(
+                        f"{archive}: {info.name!r} is not the file that was published: remove the archive, and take that one"
+                    )
+                places[name].parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(places[name], content)
                 if not left:
                     return list(places.values())
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -265,6 +275,13 @@ def unpacked(archive: Path, sizes: Mapping[str, int]) -> list[Path]:
             f"{archive} is no archive that can be read ({error}): remove it, and take the published one"
         ) from error
     raise DataError(f"{archive} lacks {', '.join(left)}: take the published one")
+
+
+def _sum(content: bytes, like: str) -> str:
+    """SHA-256, or git's sum of a blob where `like` is one."""
+    if len(like) == 64:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
 def _source(name: str, origin: str, parts: tuple[np.ndarray, ...], class_names: tuple[str, ...]) -> Source:

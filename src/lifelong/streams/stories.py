@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +29,14 @@ from ..errors import DataError, nearest
 from ..random import generator
 from ..stream import Scenario, Stream, Task, Tensors
 from . import made_stories
+from .sources import unpacked
 
 __all__ = ["Question", "babi", "encode", "read", "sentence", "story"]
 
 Words = tuple[str, ...]
 FOLDER = "tasks_1-20_v1-2"
+ARCHIVE = "https://s3.amazonaws.com/text-datasets/babi_tasks_1-20_v1-2.tar.gz"
+LARGEST = 2**23  # bytes of a file
 
 
 class Question(NamedTuple):
@@ -61,7 +65,7 @@ def babi(
 
     Args:
         source: made (five kinds made by a generator in the package), en or en-10k (the published twenty, 1,000 or 10,000
-            questions each, read from LIFELONG_DATA), or a folder of files qaN_NAME_train.txt and qaN_NAME_test.txt.
+            questions each, from LIFELONG_DATA, or downloaded once), or a folder of files qaN_NAME_train.txt and qaN_NAME_test.txt.
         tasks: their numbers, in the order they are learnt; default all.
         memory: sentences kept of a story.
         seed: of the generator, and of which examples are drawn.
@@ -240,17 +244,40 @@ def _chosen(tasks: Sequence[int] | None, names: Mapping[int, str], where: str) -
     return chosen
 
 
+def _published(source: str) -> Path:
+    """The folder of the published tasks: LIFELONG_DATA's, or that of an archive that is downloaded once, whose files are compared."""
+    given = os.environ.get("LIFELONG_DATA")
+    folder = None if given is None else Path(given).expanduser() / FOLDER / source
+    if folder is not None and folder.is_dir():
+        return folder
+    import pooch
+
+    cache = Path(pooch.os_cache("lifelong")) / "babi"
+    try:
+        # the sums of its files are known, and not its own
+        archive = pooch.retrieve(ARCHIVE, None, fname=f"{FOLDER}.tar.gz", path=cache)
+    except (OSError, ValueError) as error:
+        looked = (
+            f"not in {cache}" if folder is None else f"not in {folder.parent.parent} (LIFELONG_DATA) and not in {cache}"
+        )
+        raise DataError(
+            f"the bAbI tasks {source!r} need {FOLDER}.tar.gz (bAbI tasks 1-20, v1.2), which is {looked}, and could not be downloaded from "
+            f"{ARCHIVE} ({type(error).__name__}): put it into {cache}, or set LIFELONG_DATA to the folder that has {FOLDER}/ in it; source "
+            "'made' needs no files"
+        ) from error
+    sums = _sums(source)
+    return unpacked(Path(archive), dict.fromkeys(sums, LARGEST), sums, 2**30)[0].parent
+
+
+def _sums(source: str) -> dict[str, str]:
+    """Of each published file."""
+    words = (files("lifelong") / "assets" / "babi.sums").read_text(encoding="ascii").split()
+    return {name: value for value, name in zip(words[::2], words[1::2]) if name.startswith(f"{source}/")}
+
+
 def _files(source: str) -> tuple[dict[int, list[Path]], dict[int, str], str]:
     """By number each task's training and test file and its name; and where they were found."""
-    given = os.environ.get("LIFELONG_DATA")
-    folder = Path(source).expanduser()
-    if source in ("en", "en-10k"):
-        if given is None:
-            raise DataError(
-                f"the bAbI tasks {source!r} are read from a folder: unpack {FOLDER}.tar.gz (bAbI tasks 1-20, v1.2) and set "
-                f"LIFELONG_DATA to the folder that has {FOLDER}/ in it; source 'made' needs no files"
-            )
-        folder = Path(given).expanduser() / FOLDER / source
+    folder = _published(source) if source in ("en", "en-10k") else Path(source).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"{folder} is no folder of bAbI tasks: expected source 'made', 'en' or 'en-10k' (in LIFELONG_DATA, as "
