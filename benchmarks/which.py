@@ -6,7 +6,7 @@ with one seed that is none of those reported, continued up to twice where the be
 Costs are counted, not timed: examples passed forward and backward as multiples of fine-tuning's, bytes that the method keeps between
 tasks, and weights needed to predict as multiples of one network's.
 
-    python benchmarks/which.py [--seeds 5] [--jobs 2]
+    python benchmarks/which.py [--seeds 5] [--jobs 2] [--methods lwf,icarl]
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ from lifelong import (
     split,
 )
 from lifelong.stream import Scenario
+from lifelong.tune import Choice
+from pages.cells import load
 
 NET, TRAINING, SLOTS = MLP((256, 256)), Training("adam", lr=0.001, batch_size=32, epochs=10), 200
 GRIDS: dict[str, tuple[Callable[[float], Method], tuple[float, ...]]] = {
@@ -106,24 +108,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--methods", help="only these; the others' cells stay as they were measured")
     said = parser.parse_args()
-    found: dict[str, Any] = {}
+    wanted = said.methods.split(",") if said.methods else [*GRIDS, *FIXED]
+    found: dict[str, Any] = (load("which") or {}).get("scenarios", {}) if said.methods else {}
     with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
         scenarios: tuple[Scenario, ...] = ("task", "domain", "class")
         for scenario in scenarios:
-            grids = {n: g for n, g in GRIDS.items() if scenario in g[0](g[1][0]).scenarios}
-            chosen = choose_each(grids, NET, stream(scenario, 1000), TRAINING, seeds=[1000], extend=2, jobs=said.jobs)
+            grids = {n: g for n, g in GRIDS.items() if n in wanted and scenario in g[0](g[1][0]).scenarios}
+            chosen: dict[str, Choice] = {}
+            if grids:
+                chosen = choose_each(
+                    grids, NET, stream(scenario, 1000), TRAINING, seeds=[1000], extend=2, jobs=said.jobs
+                )
             methods = {n: make(chosen[n].value) for n, (make, _) in grids.items()}
-            methods |= {n: m for n, m in FIXED.items() if scenario in m.scenarios}
+            methods |= {n: m for n, m in FIXED.items() if n in wanted and scenario in m.scenarios}
             if scenario != "task":
-                del methods["independent"]
+                methods.pop("independent", None)
             asked = {n: [pool.submit(run, m, scenario, s) for s in range(said.seeds)] for n, m in methods.items()}
             cells = {}
             for n, futures in asked.items():
                 each = [f.result() for f in futures]
                 cells[n] = {k: interval([e[k] for e in each])._asdict() for k in each[0]} | {"method": str(methods[n])}
                 print(scenario, n, interval([e["acc"] for e in each]), file=sys.stderr, flush=True)
-            found[scenario] = {"strengths": {n: c._asdict() for n, c in chosen.items()}, "cells": cells}
+            before = found.get(scenario, {"strengths": {}, "cells": {}})
+            found[scenario] = {
+                "strengths": before["strengths"] | {n: c._asdict() for n, c in chosen.items()},
+                "cells": before["cells"] | cells,
+            }
             save("which", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, scenarios=found)
 
 
