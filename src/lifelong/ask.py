@@ -78,7 +78,8 @@ def ask(
     found = recall(folder, method, seed)
     stream, learner = found.stream, found.learner
     memory = stream.shape[0] - 1
-    numbers = {word: i for i, word in enumerate(stream.class_names, 1)}
+    known_words = stream.class_names if learner.spec is None else stream.class_names[: learner.spec.outputs]
+    numbers = {word: i for i, word in enumerate(known_words, 1)}
     width = max(len(s) for s in (*sentences, words))
     x = encode([Question(sentences, words, "", ())], numbers, memory, width)
     about = [t for t in stream if task is not None and t.name.startswith(f"qa{task} ")]

@@ -123,7 +123,9 @@ def grow(net: nn.Module, operation: Growth) -> IndexMap:
 
 
 def more_outputs(net: nn.Module, operation: Growth) -> IndexMap:
-    """`size` outputs in the place of fewer: the old rows of the last linear layer, and new ones as torch begins them.
+    """`size` outputs in the place of fewer: the old rows of the last linear layer, and new ones as torch begins them. A network whose inputs
+    are words of the vocabulary that its outputs are says which of its weights have a row a word as well, and how far new rows spread
+    (`net.vocabulary`, by name).
 
     Raises:
         MethodError: the last linear layer has as many outputs already, or stands alone.
@@ -135,9 +137,12 @@ def more_outputs(net: nn.Module, operation: Growth) -> IndexMap:
             f"cannot grow {type(net).__name__} to {operation.size} outputs: its last linear layer {name or 'is itself'!r} has "
             f"{old.out_features}; put the layer into a module, and ask for more"
         )
+    words: Mapping[str, float] = getattr(net, "vocabulary", {})
+    more = operation.size - old.out_features
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(operation.seed)
         new = nn.Linear(old.in_features, operation.size, old.bias is not None)
+        drawn = {n: std * torch.randn(more, *net.get_parameter(n).shape[1:]) for n, std in words.items()}
     rows = torch.full((operation.size,), -1)
     rows[: old.out_features] = torch.arange(old.out_features)
     source: dict[str, tuple[str | None, tuple[Tensor, ...]]] = {
@@ -154,7 +159,25 @@ def more_outputs(net: nn.Module, operation: Growth) -> IndexMap:
         new_weight.requires_grad_(old_weight.requires_grad)
     parent, _, last = name.rpartition(".")
     setattr(net.get_submodule(parent), last, new)
+    for own, weights in drawn.items():
+        if own == f"{name}.weight":
+            with torch.no_grad():
+                new.weight[-more:] = weights
+        else:
+            mapping.source[own] = own, _more_rows(net, own, weights)
     return mapping
+
+
+def _more_rows(net: nn.Module, name: str, new: Tensor) -> tuple[Tensor, ...]:
+    """Puts `new` rows behind those of a weight, and says where each of its values came from."""
+    old = net.get_parameter(name)
+    parent, _, last = name.rpartition(".")
+    module = net.get_submodule(parent)
+    setattr(module, last, nn.Parameter(torch.cat([old.detach(), new.to(old)]), old.requires_grad))
+    if isinstance(module, nn.Embedding):
+        module.num_embeddings += len(new)
+    rows = torch.cat([torch.arange(len(old)), torch.full((len(new),), -1)])
+    return rows, *(torch.arange(n) for n in old.shape[1:])
 
 
 def carry_moments(moments: dict[str, Any], old: Vector, new: Vector, mapping: IndexMap) -> dict[str, Any]:

@@ -245,7 +245,7 @@ class Learner:
             self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
         labels = task.train.labels
-        low, high = int(labels.min()), int(labels.max())
+        low, high = int(labels.min()), max(int(labels.max()), task.outputs - 1)
         if self.grows and high >= self.spec.outputs and low >= 0:
             seed = derive(self.seed, f"outputs/{high + 1}")
             self._grow([Growth("outputs", size=high + 1, seed=seed)])

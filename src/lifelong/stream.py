@@ -317,13 +317,18 @@ def _nbytes(examples: Tensors) -> int:
 @final
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One unit of experience: what to train on, what to be tested on, and the outputs its labels use."""
+    """One unit of experience: what to train on, what to be tested on, and the outputs its labels use.
+
+    `outputs`: how many outputs a network needs for it, where that is more than its largest class says (its inputs are of a vocabulary that
+    the outputs share).
+    """
 
     name: str
     train: Examples
     test: Examples
     classes: tuple[int, ...]
     index: int = 0
+    outputs: int = 0
 
 
 @final
@@ -386,7 +391,8 @@ class Stream:
     @property
     def outputs(self) -> int:
         """How many outputs a network for this stream begins with."""
-        return len(self.class_names) if self.announced else max(self.tasks[0].classes) + 1
+        first = self.tasks[0]
+        return len(self.class_names) if self.announced else max(*first.classes, first.outputs - 1) + 1
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ begins without the softmax (p = uᵀm). *Random noise*: while training up to a t
 between the others, so that times vary.
 
 A row of nil words is no sentence and has no part in the softmax; a nil word has no embedding. So the answer does not depend on
-what a story is padded with.
+what a story is padded with. A word beyond the vocabulary is no word: the network may get it with later tasks.
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ class Attentive(nn.Module):
         k = torch.arange(1, d + 1)
         self.register_buffer("slope", 4 * (k - (d + 1) / 2) / d * about.position, persistent=False)
 
+    @property
+    def vocabulary(self) -> dict[str, float]:
+        """The weights that have a row a word, and how far a new word's spreads."""
+        return {**{f"words.{k}": 0.1 for k in range(len(self.words))}, "out.weight": 0.1}
+
     def forward(self, x: Tensor) -> Tensor:
         return self.attend(x)[0]
 
@@ -116,6 +121,7 @@ class Attentive(nn.Module):
             raise MethodError(
                 f"a story of {M} rows for a memory of {self.memory}: keep its {self.memory} latest sentences"
             )
+        x = x.masked_fill(x > self.out.out_features, 0)
         here = (x[:, :M] > 0).any(2)
         said = self._embedded(x).split(self.about.units, 2)  # of each embedding [B, M + 1, d]
         rows = [s[:, :M] for s in said]

@@ -56,6 +56,7 @@ def babi(
     scenario: Scenario = "domain",
     examples: int | None = None,
     test_examples: int | None = None,
+    announced: bool = True,
 ) -> Stream:
     """Kinds of questions in turn (Weston et al. 2015, arXiv 1502.05698).
 
@@ -72,6 +73,7 @@ def babi(
         scenario: domain, task or class.
         examples: at most so many training questions a task, drawn at random; the generator makes as many (default 1000).
         test_examples: at most so many test questions a task, likewise.
+        announced: whether the network knows all words from the start; otherwise (scenario class) its vocabulary grows with the tasks.
 
     Raises:
         DataError: no such source or task; a file that is not as it should be (with its line); a number out of range.
@@ -97,14 +99,17 @@ def babi(
     width = max(len(s) for n in chosen for part in sets[n] for q in part for s in (*q.story, q.question))
     made: list[Task] = []
     longer: dict[str, list[int]] = {}
+    met = 0
     for n in chosen:
         title = f"qa{n} {names[n]}"
+        if not announced:  # words stand in the order in which they come
+            met = max(met, max(numbers[w] for part in sets[n] for w in _said(part)))
         train, test = (
             Tensors(encode(part, numbers, memory, width), torch.tensor([numbers[q.answer] - 1 for q in part]))
             for part in sets[n]
         )
         answers = torch.cat([train.y, test.y]).unique().tolist()
-        made.append(Task(title, train, test, tuple(answers)))
+        made.append(Task(title, train, test, tuple(answers), outputs=met))
         beyond = [sum(len(q.story) > memory for q in part) for part in sets[n]]
         if any(beyond):
             longer[title] = beyond
@@ -116,7 +121,7 @@ def babi(
             f"{count} of {of} stories have more than {memory} sentences, of which the latest {memory} are kept "
             f"({', '.join(longer)}); --stream.memory keeps more"
         ]
-    return Stream(tuple(made), scenario, vocabulary, "babi", f"{source} ({origin})", notes)
+    return Stream(tuple(made), scenario, vocabulary, "babi", f"{source} ({origin})", notes, announced)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
@@ -217,13 +222,13 @@ def _number(word: str, numbers: Mapping[str, int]) -> int:
 
 def _vocabulary(questions: Iterable[Question]) -> Words:
     """Words and answers in the order in which they come, so that further tasks add theirs behind."""
+    return tuple(dict.fromkeys(_said(questions)))
 
-    def said() -> Iterator[str]:
-        for q in questions:
-            for words in (*q.story, q.question, (q.answer,)):
-                yield from words
 
-    return tuple(dict.fromkeys(said()))
+def _said(questions: Iterable[Question]) -> Iterator[str]:
+    for q in questions:
+        for words in (*q.story, q.question, (q.answer,)):
+            yield from words
 
 
 def _draw(questions: list[Question], limit: int | None, seed: int, name: str) -> list[Question]:
