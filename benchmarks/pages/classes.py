@@ -115,19 +115,23 @@ def elec2(r: dict[str, Any]) -> str:
     rows = []
     for name, c in r["table"].items():
         lr = f"{c['lr']:g}" if c["grid"] else "–"
-        rows.append([name, percent(c["accuracy"]), percent(c["worst_window"]), lr, f"{c['microseconds']:,.0f}"])
+        rows.append([name, percent(c["accuracy"]), percent(c["worst_window"]), lr])
     grids = "; ".join(
         f"{name}: " + ", ".join(f"{g}: {100 * a:.1f}" for g, a in c["grid"].items())
         for name, c in r["table"].items()
         if c["grid"]
     )
+    networks = {n.partition(", ")[2]: c["accuracy"]["mean"] for n, c in r["table"].items() if n.startswith("network")}
+    free = networks.pop("fine-tuning")
+    kept = ", ".join(f"{n} {100 * (a - free):+.1f}" for n, a in networks.items())
     return (
         "## Elec2, one row at a time\n\n![Accuracy over the stream](elec2.png)\n\n"
         f"{r['rows']:,} half hours of an electricity market, each answered before it is learnt. Prequential accuracy of the rows behind the "
         f"first {r['first']:,}, and of the worst {r['window']:,} in a row among them, percent; {r['seeds']} seeds where there is chance, mean "
-        "± 95% interval; microseconds a row, scaling and answer included.\n\n"
-        + table(["model", "accuracy", f"worst {r['window']:,}", "learning rate", "µs a row"], rows)
-        + f"\nPrices move slowly, so that to say what was right before is hard to beat. Learning rates by the accuracy on the first "
+        "± 95% interval.\n\n"
+        + table(["model", "accuracy", f"worst {r['window']:,}", "learning rate"], rows)
+        + f"\nPrices move slowly, so that to say what was right before is hard to beat. What was learnt goes out of date, and keeping it has its price; "
+        f"from fine-tuning to {kept} points. Learning rates by the accuracy on the first "
         f"{r['first']:,} rows ({grids}). Methods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
         + measured(r, "python benchmarks/elec2.py")
     )
