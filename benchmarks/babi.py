@@ -3,7 +3,7 @@
 *joint*: 3 hops, position encoding, linear start, random noise, adjacent tying, d = 50, the recipe of the authors' code: 900 questions
 a task (a tenth is held out), batch 32, 30 epochs without the softmax and 60 with it, learning rate 0.005 for summed losses (0.16 for
 means) halved every 15 epochs, gradients clipped at a norm of 40 (1.25); of several restarts that with the least training error.
-Where it differs: batches are drawn without replacement, empty slots have no part in the softmax, J of the position encoding is the
+Where it differs: batches are drawn without replacement, J of the position encoding is the
 sentence's own length, times are added and not encoded as a word, and the norm is that of all weights together. The verdict asks
 whether the mean error is at most three points above the published one.
 

@@ -25,7 +25,7 @@ class Answer:
     answer: str
     probability: float
     story: tuple[str, ...]
-    hops: tuple[tuple[float, ...], ...]
+    hops: tuple[tuple[float, ...], ...]  # the rest of 1 at none
     left_out: int  # earlier sentences, for which the memory has no room
     learnt: int  # tasks
     of: int
@@ -37,7 +37,8 @@ class Answer:
             lines.append(f"the first {left_out} left out: the memory keeps the latest {len(self.story)}")
         if self.hops:
             lines.append("  ".join(f"hop {k}" for k in range(1, len(self.hops) + 1)) + "  sentence")
-            lines += ["  ".join(f"{p:5.2f}" for p in row) + f"  {said}" for said, *row in zip(self.story, *self.hops)]
+            rows = [*zip(self.story, *self.hops), ("(none)", *(1 - sum(hop) for hop in self.hops))]
+            lines += ["  ".join(f"{p:5.2f}" for p in row) + f"  {said}" for said, *row in rows]
         return "\n".join(lines)
 
 
