@@ -85,8 +85,8 @@ def van_de_ven(name: str, r: dict[str, Any]) -> str:
         grids += [f"- {scenario}, {names[n]}: {grid(c)}" for n, c in part["strengths"].items()]
     gammas = ", ".join(f"{k} {v:g}" for k, v in r["gamma"].items())
     why = {
-        "split_2022": "\nReplay's memory is 1,000 slots that the classes met so far share, theirs 100 for each class from the start: ours holds more of "
-        'the early classes until the last task, which is why it keeps more. "None" is the last task\'s accuracy over five: half a point of it makes the difference.\n',
+        "split_2022": '\nReplay and A-GEM hold 100 examples of each class met, drawn when its task is over, as theirs do. "None" is the last task\'s '
+        "accuracy over five: half a point of it makes the difference.\n",
     }
     reduced = (
         ""
