@@ -22,6 +22,7 @@ from typing import Any, final, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from . import tree
 from .around import Around
@@ -33,6 +34,8 @@ from .stream import Chunk, Examples, Scenario, Tensors
 from .vector import Vector
 
 __all__ = ["Guard", "carried", "protect"]
+
+WANTED = "consolidate: expected a task's examples, a pair of tensors (x, y) or an iterable of batches (x, y) as a DataLoader is"
 
 
 def protect(
@@ -108,9 +111,6 @@ class Guard:
         self.theta = Vector.of(model)
         if not self.theta.names:
             raise MethodError("the model has no trainable parameters: nothing can be learnt or kept")
-        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not any(id(p) in stepped for p in self.theta.tensors):
-            raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
         self.spec: Spec | None = None
         self.state: Any = None
         self.learnt = 0
@@ -124,23 +124,52 @@ class Guard:
         self._new: Batch | None = None  # what came last, from all ranks
         self._part, self._split = 0, False  # how many new examples the network gets; whether other ranks have others
         self._met: list[tuple[Batch, Tensor]] = []  # what came since the last step, and what the network answered
-        self._around = Around(method, model, self.theta, optimizer, self.costs, ranks)
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after),
-        ]
+        self._lost = False  # whether this step's loss was ours
+        self._steps = 0  # of the present task
+        self._hooks: list[Any] = []
+        self.attach(optimizer)
 
     @property
     def _device(self) -> torch.device:
         return self.theta.tensors[0].device
 
     # --- your loop --------------------------------------------------------------------------------------------------
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Goes on with another optimiser of the same weights, where each task has one of its own.
+
+        Raises:
+            MethodError: it holds none of the model's weights.
+        """
+        optimizer = _innermost(optimizer)
+        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in stepped for p in self.theta.tensors):
+            raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
+        self.remove()
+        self.optimizer = optimizer
+        self._around = Around(self.method, self.model, self.theta, optimizer, self.costs, self.ranks)
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
     def begin(self, classes: Sequence[int] | None = None) -> None:
         """Begins a task; called by itself at the first step. `classes` are the outputs that the task's labels use, where
-        the scenario is not "domain"."""
+        the scenario is not "domain".
+
+        Raises:
+            MethodError: no classes where they are needed, or none of the network's; a task that was learnt and not consolidated, of which the
+                method would know nothing; the model has other trainable weights than it had.
+        """
+        if self._open and self._steps and "end" in self._slots:
+            raise MethodError(
+                f"{self.method.name} looks at a task's examples when it ends, and the task before was not consolidated: guard.consolidate(loader) "
+                "before the next begins"
+            )
+        self._same_weights()
         if self.scenario != "domain":
             if classes is None:
                 raise MethodError(f"in the scenario {self.scenario!r} a task begins with guard.begin(classes=[...])")
+            classes = self._indices(classes)
             self.seen = tuple(sorted({*self.seen, *classes}))
             self._mask = self._as_mask(classes if self.scenario == "task" else self.seen)
         self._draws = generator(self.seed, f"method/{self.learnt}", self._device)
@@ -155,17 +184,26 @@ class Guard:
         with self._plain():
             if "begin" in self._slots:
                 self.state = self.method.begin(self.state, self._edge(_Nothing(), self._mask))
-        self._open = True
+        self._open, self._steps = True, 0
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
         """What a step should learn from: the batch itself, and what the method replays. Several ranks bring examples of their own each; what
-        is replayed beside all of them is shared out. Without gradients it is the batch itself."""
+        is replayed beside all of them is shared out. Without gradients it is the batch itself.
+
+        Raises:
+            DataError: labels that are no output indices ``[B]``, or outputs that do not compete.
+        """
+        if not self._hooks:
+            raise MethodError(
+                "the guard was removed from its optimizer: protect the model again, or guard.attach(optimizer)"
+            )
         if not torch.is_grad_enabled():
             return Batch(x, y, self._mask)
         if not self._open:
             self.begin()
+        self._labelled(x, y)
         own = self._new = Batch(x, y, self._mask)
-        self._fresh = True
+        self._fresh, self._lost = True, False
         self._part, self._split = len(y), self.ranks.world > 1
         if self._split and self._slots & {"examples", "observe"}:
             every_x, every_y = self.ranks.gather(x, y)
@@ -182,6 +220,7 @@ class Guard:
         """The loss of a mixed batch, with what the method adds to it; at least in single precision."""
         if output.dtype in (torch.bfloat16, torch.float16):
             output = output.float()
+        self._lost = True
         claims, adds = "criterion" in self._slots, "loss" in self._slots
         loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
         if adds:
@@ -218,6 +257,8 @@ class Guard:
                 f"{self.method.name} takes part in the batch and the loss of each step: batch = guard.mix(x, y), then "
                 "guard.loss(model(batch.x), batch)"
             )
+        if self._slots & {"criterion", "loss"} and not self._lost:
+            raise MethodError(f"{self.method.name} has a part in the loss: loss = guard.loss(model(batch.x), batch)")
         if "observe" in self._slots and not self._met:
             raise MethodError(f"{self.method.name} remembers what comes: loss = guard.loss(model(batch.x), batch)")
         if getattr(self.optimizer, "found_inf", None) is not None:
@@ -239,8 +280,9 @@ class Guard:
                     x, y = (torch.cat([getattr(b, of) for b, _ in self._met]) for of in ("x", "y"))
                     batch, output = batch._replace(x=x, y=y), torch.cat([o for _, o in self._met])
                 self.state = self.method.observe(self.state, batch, output, self._draws)
-        self._fresh = False
+        self._fresh = self._lost = False
         self._met = []
+        self._steps += 1
 
     def consolidate(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
         """Ends a task: the method looks at its data once more (importance, exemplars, anchor).
@@ -260,8 +302,10 @@ class Guard:
             data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
         if not self._open:
             raise MethodError(
-                "consolidate ends a task, but none has begun: train first (a step begins it), or guard.begin()"
+                "consolidate ends a task, but none has begun: no step was taken of the optimizer that the guard is attached to (a step begins a "
+                "task, or guard.begin()); where each task has an optimizer of its own, guard.attach(optimizer)"
             )
+        self._same_weights()
         examples = data if isinstance(data, Examples) else _examples(data)
         if self.ranks.world > 1:
             examples = _Spread(examples, self.ranks)
@@ -297,6 +341,12 @@ class Guard:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
         nodes = dict(meta["state"]["items"])
         if meta["outputs"] is not None:
+            now = self._outputs(None)
+            if now not in (0, meta["outputs"]):
+                raise MethodError(
+                    f"this was saved with a network of {meta['outputs']} outputs, and this one has {now}: give it as many (a Learner with "
+                    "grows=True gets more as classes come)"
+                )
             self.spec = Spec((), meta["outputs"], self.scenario, self.seed)
             moved = {k: v.to(self._device) if k.startswith("guard/state") else v for k, v in tensors.items()}
             self.state = tree.join(self.method.state_type, nodes["state"], moved, "state")
@@ -308,6 +358,7 @@ class Guard:
         """Detaches from the optimiser: the loop is again as it was."""
         for hook in self._hooks:
             hook.remove()
+        self._hooks = []
 
     # --- derived ----------------------------------------------------------------------------------------------------
     def _edge(self, examples: Examples, mask: Tensor | None) -> Edge:
@@ -340,9 +391,43 @@ class Guard:
     def _no_reset(self) -> None:
         raise MethodError(f"{self.method.name} cannot restart a network that it does not own")
 
+    def _same_weights(self) -> None:
+        now = Vector.of(self.model)
+        if now.names != self.theta.names or any(a is not b for a, b in zip(now.tensors, self.theta.tensors)):
+            raise MethodError(
+                "the model has other trainable weights than when it was protected (some were frozen, unfrozen or replaced, or a layer grew), and the "
+                "method knows nothing of them: make the changes first, then protect; or use Learner, whose networks may grow"
+            )
+
+    def _indices(self, classes: Any) -> list[int]:
+        """Of outputs."""
+        outputs = self.spec.outputs if self.spec is not None else self._outputs(None)
+        try:
+            found = sorted({int(c) for c in classes})
+        except (TypeError, ValueError):
+            found = []
+        if not found or found[0] < 0 or (outputs and found[-1] >= outputs):
+            raise MethodError(
+                f"classes {classes!r}: expected output indices, as labels are, from 0 to {outputs - 1 if outputs else 'the last'}"
+            )
+        return found
+
+    def _labelled(self, x: Tensor, y: Tensor) -> None:
+        if y.dim() != 1 or len(y) != len(x) or y.is_floating_point():
+            raise DataError(
+                f"labels of {y.dtype} {list(y.shape)} for {len(x)} inputs: expected output indices [B] (one class an example: methods that have part "
+                "in the loss use cross-entropy)"
+            )
+        if self._mask is not None and y.device.type == "cpu":  # elsewhere looking would be waiting
+            wrong = sorted({c for c in y.tolist() if not 0 <= c < len(self._mask) or not self._mask[c]})
+            if wrong:
+                raise DataError(
+                    f"labels {wrong} are not among the task's classes: name all of them, guard.begin(classes=[...])"
+                )
+
     def _outputs(self, classes: Sequence[int] | None) -> int:
         last = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
-        return last[-1].out_features if last else max(classes or [0]) + 1
+        return last[-1].out_features if last else max(classes or [-1]) + 1
 
     def _as_mask(self, classes: Sequence[int]) -> Tensor | None:
         outputs = self.spec.outputs if self.spec is not None else self._outputs(classes)
@@ -356,8 +441,15 @@ class Guard:
 def _examples(data: Any) -> Examples:
     if isinstance(data, Iterator):  # can be read once only, and is needed more often
         data = list(data)
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
-        return Tensors(*data)
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+        x, y = (torch.as_tensor(part) for part in data)
+        if y.dim() == 0 or len(x) != len(y):
+            raise DataError(f"consolidate: inputs {list(x.shape)} and labels {list(y.shape)}; expected as many of each")
+        return Tensors(x, y)
+    if not isinstance(data, Iterable):
+        raise DataError(f"{WANTED}; got {type(data).__name__}")
     return _Batches(data)
 
 
@@ -372,11 +464,21 @@ class _Batches(Examples):
 
     def __len__(self) -> int:
         if self._length is None:
-            self._length = sum(len(y) for _, y in self.loader)
+            self._length = sum(len(y) for _, y in self._pairs())
         return self._length
 
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.loader:
+            pair = batch if isinstance(batch, tuple | list) else ()
+            if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair) or not pair[1].dim():
+                got = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
+                raise DataError(f"{WANTED}; got a {got}: make a generator of pairs of it")
+            if len(pair[0]) != len(pair[1]):
+                raise DataError(f"a batch of {len(pair[0])} inputs and {len(pair[1])} labels: expected as many of each")
+            yield pair[0], pair[1]
+
     def all(self, rows: int = 512) -> Iterator[Chunk]:
-        for x, y in self.loader:
+        for x, y in self._pairs():
             for bx, by in zip(x.split(rows), y.split(rows)):
                 yield Chunk(bx, by)
 
@@ -389,13 +491,13 @@ class _Batches(Examples):
     @property
     def _stacked(self) -> Tensors:
         if self._kept is None:
-            found = [(x, y) for x, y in self.loader]
+            found = list(self._pairs())
             self._kept = Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
         return self._kept
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(next(iter(self.loader))[0].shape[1:])
+        return tuple(next(self._pairs())[0].shape[1:])
 
     @property
     def labels(self) -> Tensor:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,17 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations", "batch_size", "halve_every"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise MethodError(f"{name} {value}: expected at least 1")
+            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+                raise MethodError(f"{name} {value}: expected a whole number, at least 1")
+        kinds = get_args(get_type_hints(type(self))["optimizer"])
+        if self.optimizer not in kinds:
+            raise MethodError(f"optimizer {self.optimizer!r}: expected one of {', '.join(kinds)}")
+        for name, least, below in (("lr", 0.0, math.inf), ("momentum", 0.0, 1.0), ("weight_decay", 0.0, math.inf)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not least <= value < below:
+                raise MethodError(
+                    f"{name} {value!r}: expected a number from {least:g}{'' if below == math.inf else f' to below {below:g}'}"
+                )
         if self.clip is not None and not self.clip > 0:
             raise MethodError(f"clip {self.clip}: expected a norm above 0, or none")
 

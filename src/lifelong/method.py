@@ -251,6 +251,11 @@ class Method:
     apart: ClassVar[tuple[str, ...]] = ()
 
     @property
+    def later(self) -> bool:
+        """Whether it does nothing before a second task begins: where nobody says that a task ends it would be fine-tuning."""
+        return False
+
+    @property
     def oracle(self) -> bool:
         """Whether `predict` is told the task even where the scenario hides it (references only)."""
         return False
@@ -477,6 +482,10 @@ class Chain(Method):
 
     def parts(self) -> tuple[Method, ...]:
         return self.members
+
+    @property
+    def later(self) -> bool:
+        return any(m.later for m in self.members)
 
     def _pairs(self, state: Any) -> list[tuple[Method, Any]]:
         return list(zip(self.members, (None,) * len(self.members) if state is None else state))  # None: not begun

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DataError
+from .errors import DataError, MethodError
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -83,6 +83,12 @@ def test_then_train(learner: Learner, stream: Stream) -> NDArray[np.bool_]:
     """
     import torch
 
+    method = learner.method
+    if learner.scenario == "domain" and (method.later or "end" in method.acts):
+        raise MethodError(
+            f"{method.name} acts when a task has ended, and in this loop none ends: take a method that needs no ends (replay, der, derpp, agem with "
+            "fill reservoir), or learn tasks (Learner.learn, or step and finish)"
+        )
     found = []
     for task in stream:
         for chunk in task.train.all(learner.training.batch_size):

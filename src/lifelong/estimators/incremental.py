@@ -61,10 +61,10 @@ class Incremental:
             MethodError: the method needs whole tasks, or what a task is.
         """
         ends = "end" in self.method.acts
-        if ends and self.task is None and self.method.portable:
+        if (ends or self.method.later) and self.task is None and self.method.portable:
             raise MethodError(
-                f"{self.method.name} looks at a task's examples when it ends, and nobody says where that is: say what makes a task (task=1000, "
-                "calls='tasks'), or choose a method that needs no ends (replay, der, agem)"
+                f"{self.method.name} acts when a task has ended, and nobody says where that is: say what makes a task (task=1000, "
+                "calls='tasks'), or choose a method that needs no ends (replay, der, agem with fill reservoir)"
             )
         task = self._task(x, labels)
         learner = self._made(task)

@@ -37,6 +37,10 @@ class AGEM(Rehearsal):
     name: ClassVar[str] = "agem"
     ranks: ClassVar[bool] = True
 
+    @property
+    def later(self) -> bool:
+        return self.fill not in ("reservoir", "balanced")
+
     def gradient(self, state: Past, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
         memory = state.memory
         present = memory.groups[-1] if self.fill == "ring" and memory.groups else 0

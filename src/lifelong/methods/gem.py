@@ -54,6 +54,10 @@ class GEM(Method):
     def acts(self) -> frozenset[str]:
         return super().acts if self.slots else frozenset()
 
+    @property
+    def later(self) -> bool:
+        return True
+
     def init(self, theta: Vector, spec: Spec) -> Past:
         return Past.none(0, self.name, spec)
 

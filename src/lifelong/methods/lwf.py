@@ -74,6 +74,10 @@ class LwF(Method):
         without = {"examples"} if self.weighting == "paper" else set()
         return super().acts - without - (set() if self.warmup else {"gradient", "project", "track"})
 
+    @property
+    def later(self) -> bool:
+        return True
+
     def init(self, theta: Vector, spec: Spec) -> Earlier:
         return Earlier(Before.none(theta, spec))
 

@@ -8,6 +8,8 @@ from typing import final
 
 from torch import nn
 
+from ..errors import MethodError
+
 __all__ = ["MLP"]
 
 
@@ -23,6 +25,14 @@ class MLP:
 
     hidden: tuple[int, ...] = (256, 256)
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hidden, tuple | list) or not all(isinstance(n, int) and n >= 1 for n in self.hidden):
+            raise MethodError(
+                f"MLP: hidden {self.hidden!r}: expected the units of each hidden layer, such as (256, 256)"
+            )
+        if not 0 <= self.dropout < 1:
+            raise MethodError(f"MLP: dropout {self.dropout}: expected a probability from 0 to below 1")
 
     def __call__(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         layers: list[nn.Module] = [nn.Flatten()]

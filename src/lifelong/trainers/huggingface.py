@@ -76,6 +76,7 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         self._hooks: list[Any] = []
         self._batch: Batch | None = None
         self._own = 0  # of its examples, how many are the Trainer's
+        self._passed = False  # whether a gradient came back through the method's loss
 
     # --- a task -----------------------------------------------------------------------------------------------------
     def on_train_begin(
@@ -114,7 +115,12 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
                 f"{self.method.name} takes part in the loss, but the Trainer calls the model without labels: leave label_smoothing_factor "
                 "and compute_loss_func at their defaults"
             )
-        self._batch = None
+        if self._partakes and not self._passed:
+            raise MethodError(
+                f"{self.method.name} has a part in the loss, and what was differentiated is another: let compute_loss take the model's own loss "
+                "(outputs['loss']), in which the method's is"
+            )
+        self._batch, self._passed = None, False
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         assert self.guard is not None
@@ -143,11 +149,15 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         assert self.guard is not None
         assert self._batch is not None
         loss = self.guard.loss(output["logits"], self._batch)
+        loss.register_hook(self._came)
         whole = given.get(
             "num_items_in_batch"
         )  # of all batches that are accumulated, where the model is to divide by it
         output["loss"] = loss if whole is None else loss * (self._own / whole)
         return output
+
+    def _came(self, gradient: Tensor) -> None:
+        self._passed = True
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
         return self.net.pack(batch), batch["labels"]

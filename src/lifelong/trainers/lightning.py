@@ -38,7 +38,8 @@ __all__ = ["LifelongCallback"]
 
 @final
 class LifelongCallback(Callback):
-    """Carries a method through the tasks that one Trainer after another (or the same one again) is given.
+    """Carries a method through the tasks that one Trainer after another is given. (The same one trains no more once it has had its
+    ``max_epochs``.)
 
     Args:
         method: a portable method.
@@ -64,9 +65,20 @@ class LifelongCallback(Callback):
         self.method, self.scenario, self.seed, self.read = method, scenario, seed, read
         self.guard: Guard | None = None  # of the present or the last task
         self._saved: dict[str, Any] | None = None  # what is carried from task to task
+        self._trained = False  # whether the present `fit` came to train
 
     # --- a task -----------------------------------------------------------------------------------------------------
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._trained = False
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._trained:
+            raise MethodError(
+                f"fit trained nothing: this Trainer has had its {trainer.max_epochs} epochs already; make a new one for each task"
+            )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._trained = True
         if self.guard is not None:
             self.guard.remove()  # a training before may have failed
         if len(trainer.optimizers) != 1:

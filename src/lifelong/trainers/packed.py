@@ -46,6 +46,17 @@ class Packed(nn.Module):
             raise DataError(
                 f"the batch has {', '.join(batch)}, but no {missing[0]}: name what the model is called with, inputs=(...)"
             )
+        first = batch[self.inputs[0]]
+        more = [
+            name
+            for name, t in batch.items()
+            if name not in (*self.inputs, "labels") and isinstance(t, Tensor) and t.shape == first.shape
+        ]
+        if more:
+            raise DataError(
+                f"the batch has {', '.join(more)} beside {', '.join(self.inputs)}, which the model would not be called with: name all of them, "
+                f"inputs={(*self.inputs, *more)!r}, or leave them out of the batch"
+            )
         if len(self.inputs) == 1:
             only: Tensor = batch[self.inputs[0]]
             return only
