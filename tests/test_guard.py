@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lifelong import EWC, L2, SI, Joint, Method, MethodError, chain, protect
+from lifelong import EWC, L2, SI, DataError, Joint, LwF, Method, MethodError, Replay, chain, protect
 from lifelong.method import Batch, Spec
 from lifelong.vector import Vector
 from toys import same, toy_net, toy_stream, weights
@@ -270,3 +270,85 @@ def test_both_ways_of_taking_a_penalty_rest_at_the_same_point() -> None:
                 (0.5 * (net.weight - 3).square()).sum().backward()
                 optimizer.step()
             assert float(net.weight.detach()) == pytest.approx((3 + 4) / (1 + 4), abs=2e-2)
+
+
+# --- what silently was fine-tuning --------------------------------------------------------------------------------------
+def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    optimizer.step()
+
+
+def test_a_task_that_was_not_consolidated_is_no_edge() -> None:
+    model, (x, y) = nn.Sequential(nn.Linear(4, 3)), (torch.randn(12, 4), torch.arange(12) % 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    guard = protect(model, optimizer, EWC(1.0), scenario="class")
+    guard.begin([0, 1, 2])
+    batch = guard.mix(x, y)
+    guard.loss(model(batch.x), batch).backward()
+    optimizer.step()
+    with pytest.raises(MethodError, match="was not consolidated"):
+        guard.begin([0, 1, 2])
+    guard.consolidate((x, y))
+    guard.begin([0, 1, 2])
+
+
+def test_another_optimizer_is_attached_and_other_weights_are_refused() -> None:
+    model, (x, y) = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)), (torch.randn(12, 4), torch.arange(12) % 3)
+    model[0].requires_grad_(False)
+    guard = protect(model, torch.optim.SGD(model.parameters(), 0.1), EWC(1e3))
+    anew = torch.optim.SGD(model.parameters(), 0.1)
+    plain_loop(model, anew, x, y)
+    with pytest.raises(MethodError, match=r"guard\.attach"):
+        guard.consolidate((x, y))
+    guard.attach(anew)
+    plain_loop(model, anew, x, y)
+    guard.consolidate((x, y))
+    assert guard.learnt == 1
+    model[0].requires_grad_(True)
+    with pytest.raises(MethodError, match="other trainable weights"):
+        plain_loop(model, anew, x, y)
+
+
+def test_a_loss_that_was_not_the_methods_is_refused() -> None:
+    model, (x, y) = nn.Sequential(nn.Linear(4, 3)), (torch.randn(12, 4), torch.arange(12) % 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    guard = protect(model, optimizer, LwF())
+    batch = guard.mix(x, y)
+    F.cross_entropy(model(batch.x), batch.y).backward()
+    with pytest.raises(MethodError, match="has a part in the loss"):
+        optimizer.step()
+    guard.remove()
+    with pytest.raises(MethodError, match="was removed"):
+        guard.mix(x, y)
+
+
+def test_labels_classes_and_examples_are_looked_at() -> None:
+    model, (x, y) = nn.Sequential(nn.Linear(4, 3)), (torch.randn(12, 4), torch.arange(12) % 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    guard = protect(model, optimizer, Replay(6), scenario="class")
+    for classes in (["a"], [7], []):
+        with pytest.raises(MethodError, match="expected output indices"):
+            guard.begin(classes)
+    guard.begin(torch.tensor([0, 1]))
+    with pytest.raises(DataError, match=r"labels \[2\] are not among"):
+        guard.mix(x, y)
+    for wrong in (y.float(), F.one_hot(y), y[:3]):
+        with pytest.raises(DataError, match="expected output indices"):
+            guard.mix(x, wrong)
+    held = protect(model, optimizer, EWC(1.0))
+    for given in (None, [{"x": x}], [(x, y, y)], [(x, y[:3])], (x, y[:3])):
+        held.begin()
+        with pytest.raises(DataError, match="expected"):
+            held.consolidate(given)  # type: ignore[arg-type]
+    for given in (TensorDataset(x, y), [x, y], (x.numpy(), y.numpy()), [(x, y)]):
+        held.begin()
+        held.consolidate(given)  # type: ignore[arg-type]
+
+
+def test_one_output_has_no_fisher_information() -> None:
+    model = nn.Sequential(nn.Linear(4, 1))
+    guard = protect(model, torch.optim.SGD(model.parameters(), 0.1), EWC(1.0))
+    guard.begin()
+    with pytest.raises(MethodError, match="one output"):
+        guard.consolidate(torch.randn(5, 4))

@@ -65,6 +65,7 @@ def clinc(r: dict[str, Any]) -> str:
 
 
 def sentences(r: dict[str, Any]) -> str:
+    flags = "".join(f" --{n} {r['setting'][n]}" for n in ("examples", "tests", "length", "epochs"))
     said, names = r["setting"], {"clinc150": "CLINC150 by domain", "banking77": "Banking77 in steps of eleven"}
     parts = []
     for name, part in r["found"].items():
@@ -84,7 +85,10 @@ def sentences(r: dict[str, Any]) -> str:
         f"{said['tests']} test sentences an intent at most, {said['length']} tokens, {said['epochs']} epochs a task, batch {said['batch']}, AdamW at "
         f"{said['lr']:g}; memories of {r['each']} sentences an intent; {r['seeds']} seed(s), each an order of the tasks; mean ± 95% interval, "
         f"percent. Strengths chosen on held-out training sentences of the first {r['tuned_on']} tasks, with a seed of their own. Our own "
-        "reference; there is no verdict.\n\n" + "\n".join(parts) + "\n" + measured(r, "python benchmarks/sentences.py")
+        "reference; there is no verdict.\n\n"
+        + "\n".join(parts)
+        + "\n"
+        + measured(r, "python benchmarks/sentences.py" + flags)
     )
 
 

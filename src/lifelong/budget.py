@@ -1,7 +1,7 @@
 """What a run may cost, so that methods are compared at equal cost.
 
-*Compute* is counted in passes of examples through the network while training, forward and backward together, estimates of importance
-included (`Costs`). Each task has an equal share of it; what one leaves the next may use, and what the end of a task cost (an importance, for
+*Compute* is counted in passes of examples while training, forward and backward together, through the network that learns or another (a teacher, a
+generator), estimates of importance included (`Costs`). Each task has an equal share of it; what one leaves the next may use, and what the end of a task cost (an importance, for
 instance) is set aside in the next. Where a share does not suffice for all steps of a task its training ends sooner, and the run says so
 (fixed compute a task: Prabhu et al. 2023, arXiv 2303.11165).
 

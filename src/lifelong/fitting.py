@@ -77,6 +77,10 @@ def fit(
     is_method(method)
     training = training if training is not None else Training()
     if budget is not None:
+        if budget.compute is not None and ranks.world > 1:
+            raise MethodError(
+                "a budget of compute counts one rank's passes, and ranks would stop at different steps: learn within it on one process"
+            )
         budget.check(method, net, stream, training)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)

@@ -519,8 +519,12 @@ class _Spread(Examples):
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         for index in order.split(rows):
             mine = (self.owner[self.rows[index]] == self.ranks.rank).nonzero().flatten()
-            chunk = next(self.own.chunks(self._local(self.rows[index[mine]]), max(1, len(mine))))
-            x, y, place = self.ranks.gather(chunk.x, chunk.y, mine.to(chunk.y.device))
+            wanted = (
+                self._local(self.rows[index[mine]]) if len(mine) else torch.zeros(1, dtype=torch.int64)
+            )  # for its shape
+            chunk = next(self.own.chunks(wanted, len(wanted)))
+            x, y = chunk.x[: len(mine)], chunk.y[: len(mine)]
+            x, y, place = self.ranks.gather(x, y, mine.to(y.device))
             back = place.argsort()
             yield Chunk(x[back.to(x.device)], y[back])
 

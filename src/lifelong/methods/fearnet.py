@@ -127,6 +127,7 @@ class FearNet(Method):
             return state
         each = -(-len(y) // int(state.recent.sum()))  # as many of an old class as there are of a recent one, on average
         pseudo_x, pseudo_y = _drawn(edge.net, state, each)
+        edge.costs.forward += len(pseudo_y)
         return replace(state, pseudo_x=pseudo_x, pseudo_y=pseudo_y)
 
     def data(self, state: Brain, examples: Examples, past: Sequence[Examples]) -> Examples:
@@ -146,6 +147,9 @@ class FearNet(Method):
         for j, (h, h_hat) in enumerate(zip(codes, decoded)):
             loss = loss + (self.code_weight if j else self.input_weight) * (h_hat - h).square().mean(1)
         return loss.mean() if (weights := batch.weights) is None else (loss * weights).sum()
+
+    def aside(self, state: Brain, own: int, learnt: int) -> tuple[int, int]:
+        return 2 * learnt, learnt  # encoded once more for the codes, and decoded
 
     def end(self, state: Brain, edge: Edge) -> Brain:
         if self._sleeps(state):

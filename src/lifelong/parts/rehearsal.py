@@ -71,9 +71,9 @@ class Rehearsal(Method, ABC):
         slots: how many examples are kept; 0: none.
         fill: which. At every step: reservoir (all seen alike; needs no task edges), balanced (classes share evenly), ring (the
             latest of each task). At the end of each task, classes sharing evenly: random, or herding (those whose mean
-            feature is nearest the class's).
+            feature is nearest the class's; a class that returns in a later task has a further share).
         batch: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
-        per_class: of a class at most so many, though there were slots for more (fill random or herding).
+        per_class: of a class at most so many, though there were slots for more (fill random; herding: of a class of a task).
     """
 
     slots: int = 500

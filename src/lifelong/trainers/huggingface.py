@@ -125,7 +125,7 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         assert self.guard is not None
         with torch.random.fork_rng(devices=[]), _whole(self.net.model):
-            self.guard.consolidate(self.examples)
+            self.guard.consolidate(self.examples.part(self.guard.ranks))
         self._saved = self.guard.state_dict()
         self._detach()
 

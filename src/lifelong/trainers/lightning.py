@@ -107,7 +107,7 @@ class LifelongCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with torch.random.fork_rng(devices=[]):
-            self._present.consolidate(self.examples)
+            self._present.consolidate(self.examples.part(self._present.ranks))
         self._saved = self._present.state_dict()
         self._present.remove()
 
