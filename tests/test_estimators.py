@@ -25,11 +25,13 @@ from lifelong.errors import DataError, LifelongError, MethodError
 from lifelong.estimators import LifelongClassifier, OnlineClassifier
 from lifelong.estimators.incremental import Incremental
 from lifelong.learner import Learner, Training
-from lifelong.methods import DER, EWC, SI, Finetune, ICaRL, NearestMean, Replay
+from lifelong.method import Method
+from lifelong.methods import AGEM, DER, EWC, GEM, SI, Finetune, GenerativeReplay, ICaRL, LwF, NearestMean, Replay
 from lifelong.nets import MLP
+from lifelong.online import test_then_train
 from lifelong.random import derive
 from lifelong.stream import Task, Tensors
-from toys import FEATURES, same, toy_net, toy_stream, weights
+from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 QUICK = Training(optimizer="adam", lr=0.02, epochs=10, batch_size=32)
 
@@ -275,6 +277,18 @@ def test_it_learns_prequentially() -> None:
         hits.append(model.predict_one(x) == y)
         model.learn_one(x, y)
     assert np.mean(hits[300:]) > 0.8
+
+
+@pytest.mark.parametrize("method", [GEM(10), LwF(), AGEM(10), GenerativeReplay()], ids=lambda m: m.name)
+def test_what_acts_from_the_second_task_on_is_refused_where_none_ends(method: Method) -> None:
+    stream = toy_stream("domain")
+    assert method.later
+    assert not Replay(10).later
+    assert not AGEM(10, fill="reservoir").later
+    with pytest.raises(MethodError, match=f"{method.name} acts when a task has ended"):
+        OnlineClassifier(method).learn_one({"a": 1.0}, 0)
+    with pytest.raises(MethodError, match="in this loop none ends"):
+        test_then_train(toy_learner(method, stream), stream)
 
 
 def test_what_the_learner_refuses_in_steps() -> None:

@@ -315,3 +315,21 @@ def test_halving_goes_on_where_a_saved_learner_stood() -> None:
 def test_training_out_of_range(wrong) -> None:
     with pytest.raises(MethodError, match="expected"):
         Training(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": -1},
+        {"lr": float("nan")},
+        {"momentum": 2},
+        {"weight_decay": -1},
+        {"epochs": 1.5},
+        {"epochs": 0},
+        {"optimizer": "foo"},
+    ],
+    ids=str,
+)
+def test_numbers_that_cannot_be(wrong: dict[str, object]) -> None:
+    with pytest.raises(MethodError, match=f"{next(iter(wrong))} .*expected"):
+        Training(**wrong)  # type: ignore[arg-type]

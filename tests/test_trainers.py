@@ -385,6 +385,28 @@ def test_any_loss_where_the_method_asks_for_none(tmp_path: Path) -> None:
     assert not same(*ends)
 
 
+def test_a_loss_of_ones_own_that_passes_over_the_methods_is_refused(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    class Own(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **given: Any) -> Tensor:
+            return F.cross_entropy(model(**inputs)["logits"], inputs["labels"])
+
+    stream = sentences("class")
+    args = TrainingArguments(str(tmp_path), report_to="none", disable_tqdm=True, use_cpu=True, save_strategy="no")
+    with pytest.raises(MethodError, match="what was differentiated is another"):
+        Own(bert(stream.outputs), args, train_dataset=Sentences(stream[0].train), callbacks=[keeper(LwF())]).train()
+
+
+def test_inputs_that_the_model_would_not_be_called_with_are_named() -> None:
+    words = torch.ones(2, 3, dtype=torch.int64)
+    batch = {"input_ids": words, "attention_mask": words, "token_type_ids": words, "labels": words[:, 0]}
+    with pytest.raises(DataError, match="the batch has token_type_ids beside"):
+        Packed(nn.Identity()).pack(batch)
+    inputs = ("input_ids", "attention_mask", "token_type_ids")
+    assert Packed(nn.Identity(), inputs).pack(batch).shape == (2, 3, 3)
+
+
 # --- lightning ----------------------------------------------------------------------------------------------------------
 def lit(net: nn.Module, own: Any) -> Any:
     from lightning.pytorch import LightningModule
@@ -442,6 +464,22 @@ def test_lightning_ends_on_the_weights_of_fit(method: Method) -> None:
         by_fit.learn(task)
         lightning_fit(module, task, own)
     assert same(weights(by_fit.net), weights(net))
+
+
+def test_a_lightning_trainer_that_has_had_its_epochs_is_refused() -> None:
+    from lightning.pytorch import Trainer
+
+    stream = toy_stream("class")
+    own = lightning_keeper(EWC(1.0))
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    trainer = Trainer(max_epochs=1, accelerator="cpu", callbacks=[own], **quiet)  # type: ignore[arg-type]
+    loaders = [DataLoader(TensorDataset(t.train.x, t.train.y), batch_size=16) for t in stream.tasks[:2]]
+    module = lit(toy_net(stream.outputs), own)
+    trainer.fit(module, loaders[0])
+    with pytest.raises(MethodError, match="make a new one for each task"):
+        trainer.fit(module, loaders[1])
+    with pytest.raises(MethodError, match="was removed"):
+        own.mix(stream[1].train.x, stream[1].train.y)
 
 
 def test_lightning_accumulates_and_clips_before_the_method_acts() -> None:

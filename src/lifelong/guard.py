@@ -341,8 +341,8 @@ class Guard:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
         nodes = dict(meta["state"]["items"])
         if meta["outputs"] is not None:
-            now = self._outputs(None)
-            if now not in (0, meta["outputs"]):
+            now = self._width
+            if now not in (None, meta["outputs"]):
                 raise MethodError(
                     f"this was saved with a network of {meta['outputs']} outputs, and this one has {now}: give it as many (a Learner with "
                     "grows=True gets more as classes come)"
@@ -401,14 +401,14 @@ class Guard:
 
     def _indices(self, classes: Any) -> list[int]:
         """Of outputs."""
-        outputs = self.spec.outputs if self.spec is not None else self._outputs(None)
+        outputs = self._width
         try:
             found = sorted({int(c) for c in classes})
         except (TypeError, ValueError):
             found = []
-        if not found or found[0] < 0 or (outputs and found[-1] >= outputs):
+        if not found or found[0] < 0 or (outputs is not None and found[-1] >= outputs):
             raise MethodError(
-                f"classes {classes!r}: expected output indices, as labels are, from 0 to {outputs - 1 if outputs else 'the last'}"
+                f"classes {classes!r}: expected output indices, as labels are, from 0 to {'the last' if outputs is None else outputs - 1}"
             )
         return found
 
@@ -418,16 +418,24 @@ class Guard:
                 f"labels of {y.dtype} {list(y.shape)} for {len(x)} inputs: expected output indices [B] (one class an example: methods that have part "
                 "in the loss use cross-entropy)"
             )
-        if self._mask is not None and y.device.type == "cpu":  # elsewhere looking would be waiting
-            wrong = sorted({c for c in y.tolist() if not 0 <= c < len(self._mask) or not self._mask[c]})
+        if (
+            self._mask is not None and y.device.type == self._mask.device.type == "cpu"
+        ):  # elsewhere looking would be waiting
+            C = len(self._mask)
+            wrong = y[(y < 0) | (y >= C) | ~self._mask[y.clamp(0, C - 1)]].unique().tolist()
             if wrong:
                 raise DataError(
                     f"labels {wrong} are not among the task's classes: name all of them, guard.begin(classes=[...])"
                 )
 
     def _outputs(self, classes: Sequence[int] | None) -> int:
-        last = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
-        return last[-1].out_features if last else max(classes or [-1]) + 1
+        return max(classes or [0]) + 1 if self._width is None else self._width
+
+    @property
+    def _width(self) -> int | None:
+        """Of the last linear layer; None: there is none."""
+        layers = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        return layers[-1].out_features if layers else None
 
     def _as_mask(self, classes: Sequence[int]) -> Tensor | None:
         outputs = self.spec.outputs if self.spec is not None else self._outputs(classes)

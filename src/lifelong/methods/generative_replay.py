@@ -93,6 +93,10 @@ class GenerativeReplay(Method):
         return super().acts - ({"loss"} if self.targets == "hard" else set())
 
     @property
+    def later(self) -> bool:
+        return True
+
+    @property
     def _draws(self) -> Generator:
         kind = VAE if self.generator == "vae" else WGANGP
         made = kind(self.hidden, self.code)
