@@ -9,7 +9,7 @@ in the paper's order, LwF.MC, fine-tuning, LwF, generative replay, nearest mean 
 One at a time: FearNet's measures Ω (50 classes first, then 50 sessions of one). FearNet's constants are ours, so nothing is held against
 its table.
 
-    LIFELONG_DATA=... python benchmarks/new_classes.py [--seeds 3] [--jobs 2] [--keep FOLDER] [--parts steps,one_by_one]
+    LIFELONG_DATA=... python benchmarks/new_classes.py [--seeds 3] [--jobs 2] [--keep FOLDER] [--parts steps,one_by_one] [--methods FearNet,SLDA]
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ STEPS: dict[str, Method] = {
 }
 ONE_BY_ONE: dict[str, Method] = {
     "FearNet": FearNet(),
+    "FearNet (gate of inputs)": FearNet(gate="input"),
     "iCaRL": ICaRL(SLOTS),
     "nearest mean": NearestMean(),
     "nearest neighbour": NearestNeighbour(),
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=Path("features"), help="where features are kept")
     parser.add_argument("--parts", default="steps,one_by_one", help="only these; the other stays as it was measured")
+    parser.add_argument("--methods", type=lambda s: s.split(","), help="only these; others stay as they were measured")
     said = parser.parse_args()
     classes(said.keep, 0)  # once, before the processes share it
     found: dict[str, dict[str, dict[str, object]]] = (load("new_classes") or {}).get("found", {})
@@ -155,11 +157,15 @@ def main() -> None:
         for part, job, methods in work:
             if part not in said.parts.split(","):
                 continue
-            found[part] = {}
+            before = found.get(part, {})
+            found[part] = {n: before[n] for n in methods if n in before}
             for n, m in methods.items():
+                if said.methods is not None and n not in said.methods:
+                    continue
                 cells = list(pool.map(partial(job, m, said.keep), range(said.seeds)))
                 found[part][n] = {k: interval([c[k] for c in cells])._asdict() for k in cells[0]}
                 print(part, n, {k: str(interval([c[k] for c in cells])) for k in cells[0]}, file=sys.stderr, flush=True)
+            found[part] = {n: found[part][n] for n in methods if n in found[part]}
             save("new_classes", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, found=found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,7 +49,9 @@ def test_the_loss_is_its_equation() -> None:
     h2 = net.stages[1](h1)
     back = net.decoder[0](h2).relu()
     expected = F.cross_entropy(net.head(h2)[:, :3], y)
-    expected = expected + 0.2 * (back - h1).square().mean() + 0.5 * (net.decoder[1](back) - x).square().mean()
+    expected = (
+        expected + 0.2 * (back - h1).square().sum(1).mean() + 0.5 * (net.decoder[1](back) - x).square().sum(1).mean()
+    )
     found = learner.method.criterion(state, net, Batch(x, y), net(x))
     torch.testing.assert_close(found, expected)
     assert torch.equal(net(x), net.head(h2))
@@ -111,9 +114,13 @@ def test_it_remembers_through_recent_memory_and_sleep() -> None:
     assert min(scores) > 0.6
 
 
-def test_the_gate_knows_where_the_answer_is() -> None:
+@pytest.mark.parametrize("reads", ["code", "input"])
+def test_the_gate_knows_where_the_answer_is(reads: Literal["code", "input"]) -> None:
     stream = toy_stream("class", tasks=3, examples=150)
-    learner = learnt(FearNet(), 2, stream)
+    learner = learnt(FearNet(gate=reads), 2, stream)
+    width = {"code": learner.net.codes(torch.zeros(1, *stream.shape))[-1].shape[1], "input": stream.shape[0]}[reads]
+    weight = next(t for t in learner.state.gate.weights.tensors if t.dim() == 2)
+    assert weight.shape[1] == width
     for task, recent in ((stream[0], False), (stream[1], True)):
         answers = learner.predict(task.test.x)
         assert float(((answers >= 3) == recent).float().mean()) > 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -159,3 +160,68 @@ def test_what_cannot_grow_says_so() -> None:
     negative = Task("odd", Tensors(torch.zeros(2, FEATURES), torch.tensor([-1, 4])), stream[0].test, (0,))
     with pytest.raises(DataError, match="labels -1"):
         Learner(toy_net(3), Finetune(), TRAINING, grows=True).learn(negative)
+
+
+def classes(*names: str, known: tuple[str, ...] = ()) -> Stream:
+    """One task of your own data, its classes apart."""
+    x = torch.cat([torch.randn(20, 6) + 4 * torch.eye(6)[i % 6] for i in range(len(names))])
+    return stream_of([(x, [n for n in names for _ in range(20)])], announced=False, classes=known)
+
+
+def test_what_was_saved_knows_its_classes_and_new_data_alone_go_on_from_them(tmp_path: Path) -> None:
+    def fresh() -> Learner:
+        return Learner(MLP((8,))((6,), 2), Finetune(), TRAINING, grows=True)
+
+    learner = fresh()
+    learner.learn(classes("cat", "dog")[0])
+    assert learner.class_names == ("cat", "dog")
+    Store(tmp_path).save(learner.state_dict())
+    loaded, saved = fresh(), Store(tmp_path).newest()
+    assert saved is not None
+    loaded.load_state_dict(saved)
+    assert loaded.class_names == ("cat", "dog")
+    new = classes("hen", "dog", known=loaded.class_names)
+    assert new.class_names == ("cat", "dog", "hen")
+    assert new[0].classes == (1, 2)
+    assert new.outputs == 3
+    loaded.learn(new[0])
+    assert loaded.class_names == ("cat", "dog", "hen")
+    assert loaded.seen == (0, 1, 2)
+
+
+def test_numbered_anew_a_class_is_refused() -> None:
+    learner = Learner(MLP((8,))((6,), 2), Finetune(), TRAINING, grows=True)
+    learner.learn(classes("cat", "dog")[0])
+    before = weights(learner.net)
+    alone = classes("hen")[0]
+    for act in (learner.learn, lambda task: learner.evaluate([task])):
+        with pytest.raises(
+            DataError, match=r"calls class 0 'hen', which this network learnt as 'cat'.*classes=learner"
+        ):
+            act(alone)
+    assert same(before, weights(learner.net))
+    assert learner.class_names == ("cat", "dog")
+
+
+def test_names_of_classes_that_were_not_met_may_change() -> None:
+    learner = Learner(MLP((8,))((6,), 4), Finetune(), TRAINING)
+    x, y = torch.randn(20, 6), torch.arange(20) % 2
+    for names in (("a", "b", "c"), ("a", "b", "d", "e", "f")):
+        learner.learn(Task("t", Tensors(x, y), Tensors(x, y), (0, 1), class_names=names))
+    assert learner.class_names == ("a", "b", "d", "e")
+    learner.learn(Task("t", Tensors(x, y), Tensors(x, y), (0, 1)))  # of no stream: without names
+    assert learner.class_names == ("a", "b", "d", "e")
+
+
+@pytest.mark.parametrize("known", [("cat", "cat"), "cat"])
+def test_known_classes_are_names_each_once(known: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="each once"):
+        classes("cat", known=known)
+
+
+def test_numbers_are_classes_by_their_name() -> None:
+    stream = stream_of([(torch.randn(20, 3), [7, 3] * 10)], classes=("3", "5"))
+    assert stream.class_names == ("3", "5", "7")
+    assert stream[0].classes == (0, 2)
+    with pytest.raises(DataError, match="no example of '5'"):
+        stream_of([(torch.randn(20, 3), [7, 3] * 10)], "domain", classes=("3", "5"))

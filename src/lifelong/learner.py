@@ -193,6 +193,7 @@ class Learner:
         self.state: Any = None
         self.learnt = 0  # tasks
         self.seen: tuple[int, ...] = ()  # classes, sorted
+        self.class_names: tuple[str, ...] = ()  # what outputs stand for, as the tasks say
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
@@ -250,6 +251,7 @@ class Learner:
 
     def _enter(self, task: Task) -> None:
         self._check(task)
+        self._same_classes(task)
         if self.spec is None:
             self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
@@ -269,6 +271,8 @@ class Learner:
             self._allowed = Allowed(until - self.costs.passes, until)
         if self.training.reset_optimizer and self.learnt:
             self.optimizer = self._make_optimizer(self.net)
+        names = dict(enumerate(self.class_names)) | dict(enumerate(task.class_names[: self.spec.outputs]))
+        self.class_names = tuple((names | self._names_learnt()).values())
         self.seen = tuple(sorted({*self.seen, *task.classes}))
         self._draws = generator(self.seed, f"method/{self.learnt}", self.device)
         if "grow" in self.method.acts:
@@ -571,6 +575,7 @@ class Learner:
 
     def _evaluate(self, task: Task) -> tuple[float, int, float]:
         began = time.perf_counter()
+        self._same_classes(task)
         n = len(task.test)
         if self.scenario == "class" and not self.seen:
             return float("nan"), n, 0.0
@@ -650,6 +655,20 @@ class Learner:
                 f"task {task.name!r} has inputs that are NaN or infinite (rows {wrong}, ...): clean them or leave them out"
             )
 
+    def _names_learnt(self) -> dict[int, str]:
+        return {c: self.class_names[c] for c in self.seen if c < len(self.class_names)}
+
+    def _same_classes(self, task: Task) -> None:
+        """A stream made of new data alone would number its classes from 0 again."""
+        learnt = self._names_learnt()
+        for c in task.classes:
+            name = task.class_names[c] if c < len(task.class_names) else ""
+            if name and learnt.get(c, name) != name:
+                raise DataError(
+                    f"task {task.name!r} calls class {c} {name!r}, which this network learnt as {learnt[c]!r}: number the new data's "
+                    "classes after those it knows, with stream_of(..., classes=learner.class_names)"
+                )
+
     @property
     def parameters(self) -> int:
         """Weights needed to predict for all tasks learnt so far."""
@@ -684,6 +703,7 @@ class Learner:
             "spec": None if self.spec is None else asdict(self.spec),
             "learnt": self.learnt,
             "seen": list(self.seen),
+            "class_names": list(self.class_names),
             "at": None if self.at is None else asdict(self.at),
             "growth": [asdict(g) for g in self.growth],
             "costs": asdict(self.costs),
@@ -735,6 +755,7 @@ class Learner:
         counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
         if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
             raise ValueError(f"tasks, classes and places {counts} are none of this network")
+        self.class_names = tuple(map(str, meta.get("class_names", ())))
         self._allowed = None if meta.get("allowed") is None else Allowed(*meta["allowed"])
         self._ending = meta.get("ending", 0)
         self.past = []

@@ -320,7 +320,7 @@ class Task:
     """One unit of experience: what to train on, what to be tested on, and the outputs its labels use.
 
     `outputs`: how many outputs a network needs for it, where that is more than its largest class says (its inputs are of a vocabulary that
-    the outputs share).
+    the outputs share). `class_names[c]` is what output `c` stands for, where it has a name: its stream's.
     """
 
     name: str
@@ -329,6 +329,7 @@ class Task:
     classes: tuple[int, ...]
     index: int = 0
     outputs: int = 0
+    class_names: tuple[str, ...] = ()
 
 
 @final
@@ -361,7 +362,12 @@ class Stream:
             )
         if not self.tasks:
             raise DataError("a stream needs at least one task; got none")
-        tasks = tuple(t if t.index == i else replace(t, index=i) for i, t in enumerate(self.tasks))
+        tasks = tuple(
+            t
+            if (t.index, t.class_names) == (i, self.class_names)
+            else replace(t, index=i, class_names=self.class_names)
+            for i, t in enumerate(self.tasks)
+        )
         object.__setattr__(self, "tasks", tasks)
         first = self.tasks[0]
         for task in tasks:

@@ -27,6 +27,7 @@ def from_folder(
     test: float = HELD_OUT,
     seed: int = 0,
     announced: bool = True,
+    classes: Sequence[str] = (),
 ) -> Stream:
     """A stream of image files: ``path/task/class/*.png`` (or jpg), or, with test images of their own,
     ``path/train/task/class/*.png`` and ``path/test/task/class/*.png``.
@@ -42,6 +43,7 @@ def from_folder(
         seed: of the images held out.
         announced: whether the network has an output for every class from the start; otherwise (scenario class) it gets more as
             they come.
+        classes: see `stream_of`.
 
     Raises:
         DataError: Pillow is not installed; no images where they are expected; files that are no images; images of
@@ -63,7 +65,8 @@ def from_folder(
         raise DataError(f"{root}: task {alone[0]!r} is in only one of train/ and test/: give it images in both")
     mode = _mode([image for part in found for images in part.values() for image, _ in images], both)
     sets = [[_Files(part[name], mode, both) for name in names] for part in found]
-    stream = stream_of(sets[0], scenario, test=sets[1] if apart else test, names=names, seed=seed, announced=announced)
+    held_out = sets[1] if apart else test
+    stream = stream_of(sets[0], scenario, test=held_out, names=names, seed=seed, announced=announced, classes=classes)
     return replace(stream, name="folder", source=str(root), notes={**stream.notes, "size": list(stream.shape[-2:])})
 
 

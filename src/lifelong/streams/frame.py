@@ -26,6 +26,7 @@ def from_frame(
     test: Any = None,
     seed: int = 0,
     announced: bool = True,
+    classes: Sequence[str] = (),
 ) -> Stream:
     """A stream of the rows of a data frame: pandas', or another with ``.columns`` whose columns have ``.to_numpy()``.
 
@@ -38,7 +39,7 @@ def from_frame(
         test: a second frame, whose rows are tested on; or the fraction of each task's rows that is held out for it,
             drawn at random (0.2 if nothing is said).
         seed: of the rows held out.
-        announced: see `stream_of`.
+        announced, classes: see `stream_of`.
 
     Raises:
         DataError: no such column; a feature that is not made of numbers; no rows; a task in only one of two frames;
@@ -49,13 +50,14 @@ def from_frame(
     train = _tasks(frame, task, label, columns)
     names = list(train)
     if test is None or isinstance(test, float | int):
-        stream = make_stream(names, list(train.values()), fraction_of(test), scenario, seed, announced)
+        held_out: float | list[Labelled] = fraction_of(test)
     else:
         tested = _tasks(test, task, label, columns)
         alone = [name for name in (*train, *tested) if name not in train or name not in tested]
         if alone:
             raise DataError(f"task {alone[0]!r} is in one of the two frames only: give it rows in both")
-        stream = make_stream(names, list(train.values()), [tested[name] for name in names], scenario, seed, announced)
+        held_out = [tested[name] for name in names]
+    stream = make_stream(names, list(train.values()), held_out, scenario, seed, announced, classes)
     return replace(stream, name="frame", source=f"a frame of {len(frame)} rows")
 
 

@@ -43,12 +43,17 @@ def make_stream(
     scenario: Scenario,
     seed: int,
     announced: bool = True,
+    classes: Sequence[str] = (),
 ) -> Stream:
-    """The stream of these tasks, with the test data given or a fraction held out.
+    """The stream of these tasks, with the test data given or a fraction held out. The first outputs stand for `classes`.
 
     Raises:
-        DataError: labels of two kinds, of the test data only, or (scenario "domain") not in every task.
+        DataError: labels of two kinds, of the test data only, or (scenario "domain") not in every task; a class twice.
     """
+    known = [str(c) for c in classes]
+    twice = [c for c in known if known.count(c) > 1]
+    if twice or isinstance(classes, str):
+        raise DataError(f"classes {classes!r}: expected the names of the first outputs, each once")
     own: list[list[int | str]] = []  # each task's labels, in the order of their outputs
     for part in train:
         found: list[Any] = list(dict.fromkeys(part.labels))
@@ -56,13 +61,14 @@ def make_stream(
     every = list(dict.fromkeys(label for labels in own for label in labels))
     if len({type(label) for label in every}) > 1:
         raise DataError("some tasks' labels are numbers and others' strings: make them all one or the other")
-    outputs = {label: c for c, label in enumerate(every)}
+    number = {name: c for c, name in enumerate(dict.fromkeys([*known, *map(str, every)]))}
+    outputs = {label: number[str(label)] for label in every}
     tasks = []
     for t, (name, part) in enumerate(zip(names, train)):
-        missing = [label for label in every if label not in own[t]] if scenario == "domain" else []
+        missing = number.keys() - set(map(str, own[t])) if scenario == "domain" else set()
         if missing:
             raise DataError(
-                f"task {name!r} has no example of {missing[0]!r}, and in the scenario 'domain' every task has the same "
+                f"task {name!r} has no example of {min(missing, key=number.__getitem__)!r}, and in the scenario 'domain' every task has the same "
                 "classes: give it some, or use 'task' or 'class'"
             )
         whole = part.examples(outputs)
@@ -78,7 +84,7 @@ def make_stream(
             kept, held = whole, test[t].examples(outputs)
         tasks.append(Task(name, kept, held, tuple(sorted(outputs[label] for label in own[t]))))
     notes = {"seed": seed, "held_out_for_test": test} if isinstance(test, float) else {}
-    return Stream(tuple(tasks), scenario, tuple(str(label) for label in every), notes=notes, announced=announced)
+    return Stream(tuple(tasks), scenario, tuple(number), notes=notes, announced=announced)
 
 
 def _hold_out(whole: Examples, fraction: float, draws: torch.Generator) -> tuple[Examples, Examples]:

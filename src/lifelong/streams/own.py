@@ -41,6 +41,7 @@ def stream_of(
     in_memory: bool | None = None,
     workers: int = 0,
     announced: bool = True,
+    classes: Sequence[str] = (),
 ) -> Stream:
     """A stream of your own data, one entry of `data` a task.
 
@@ -69,6 +70,8 @@ def stream_of(
         workers: processes that read a data set that is not kept.
         announced: whether the network has an output for every class from the start; otherwise (scenario class) it begins with
             those of the first task and gets more as they come.
+        classes: what the first outputs stand for already: a learner's ``class_names``, where its network has learnt before. A label with such a
+            name is that output's; others follow.
 
     Raises:
         DataError: an entry is none of these; labels that are no labels, or that only the test data hold; another
@@ -81,7 +84,7 @@ def stream_of(
         raise DataError(f"names {named}: expected {len(entries)} different ones, one for each task")
     train = [read(entry, named[i]) for i, entry in enumerate(entries)]
     if test is None or isinstance(test, float | int):
-        return make_stream(named, train, fraction_of(test), scenario, seed, announced)
+        return make_stream(named, train, fraction_of(test), scenario, seed, announced, classes)
     given = _listed(test, "test")
     if len(given) != len(entries):
         raise DataError(
@@ -89,7 +92,7 @@ def stream_of(
             "hold out"
         )
     tested = [read(entry, f"{named[i]} (test)") for i, entry in enumerate(given)]
-    return make_stream(named, train, tested, scenario, seed, announced)
+    return make_stream(named, train, tested, scenario, seed, announced, classes)
 
 
 def _listed(data: Any, what: str) -> list[Any]:
