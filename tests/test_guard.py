@@ -103,6 +103,7 @@ def test_saved_and_loaded() -> None:
     for n, o in ((net, optimizer), (net2, optimizer2)):
         loop(n, o, stream[1].train.x, stream[1].train.y)
     assert same(weights(net), weights(net2))
+    guard2.remove()
     with pytest.raises(MethodError, match="saved by the method"):
         protect(net2, optimizer2, EWC(5.0)).load_state_dict(saved)
 
@@ -336,6 +337,7 @@ def test_labels_classes_and_examples_are_looked_at() -> None:
     for wrong in (y.float(), F.one_hot(y), y[:3]):
         with pytest.raises(DataError, match="expected output indices"):
             guard.mix(x, wrong)
+    guard.remove()
     held = protect(model, optimizer, EWC(1.0))
     for given in (None, [{"x": x}], [(x, y, y)], [(x, y[:3])], (x, y[:3])):
         held.begin()
@@ -352,3 +354,14 @@ def test_one_output_has_no_fisher_information() -> None:
     guard.begin()
     with pytest.raises(MethodError, match="one output"):
         guard.consolidate(torch.randn(5, 4))
+
+
+def test_two_guards_on_one_optimizer_are_refused() -> None:
+    net = toy_net(6)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    first = protect(net, optimizer, EWC(1.0))
+    with pytest.raises(MethodError, match=r"guarded by ewc already.*chain\(a, b\)"):
+        protect(net, optimizer, L2(1.0))
+    first.attach(optimizer)  # itself may
+    first.remove()
+    protect(net, optimizer, L2(1.0))

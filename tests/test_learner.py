@@ -19,12 +19,15 @@ from lifelong import (
     Joint,
     JointOnce,
     Learner,
+    Method,
     MethodError,
+    Replay,
     Stream,
     Task,
     Tensors,
     Training,
     TrainingError,
+    chain,
     fit,
 )
 from lifelong.random import generator
@@ -333,3 +336,28 @@ def test_training_out_of_range(wrong) -> None:
 def test_numbers_that_cannot_be(wrong: dict[str, object]) -> None:
     with pytest.raises(MethodError, match=f"{next(iter(wrong))} .*expected"):
         Training(**wrong)  # type: ignore[arg-type]
+
+
+def test_batch_norm_on_a_batch_of_one() -> None:
+    net = nn.Sequential(nn.Linear(FEATURES, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 9))
+    learner = Learner(net, Finetune(), Training(batch_size=5))
+    with pytest.raises(
+        TrainingError, match=r"a batch of one \(96 examples in batches of 5\): choose another batch_size"
+    ):
+        learner.learn(toy_stream("class")[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (EWC(0.0), "ewc with strength 0.0 is fine-tuning bit for bit"),
+        (Replay(0), "replay with slots 0 is fine-tuning bit for bit"),
+        (chain(EWC(0.0), Replay(9)), "ewc with strength 0.0 is fine-tuning bit for bit"),
+        (Finetune(), ""),
+        (Independent(), ""),
+        (Replay(1), ""),
+    ],
+    ids=str,
+)
+def test_what_equals_fine_tuning_says_so(method: Method, said: str) -> None:
+    assert method.advice("class") == said

@@ -201,6 +201,25 @@ def test_accelerate_launch(tmp_path: Path) -> None:
     assert float((two["weights"] - one).abs().max()) < 1e-6
 
 
+@pytest.mark.filterwarnings("ignore")  # these libraries' own
+def test_other_peoples_trainers(tmp_path: Path) -> None:
+    """transformers.Trainer and lightning.Trainer with their callbacks: two processes end where one does."""
+    import trained
+
+    script = [str(ROOT / "tests" / "trained.py"), str(tmp_path / "two"), str(tmp_path / "two.pt")]
+    process = subprocess.Popen([*TORCHRUN, *script], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    one = trained.everything(tmp_path / "one")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said.decode()[-5000:]
+    two = torch.load(tmp_path / "two.pt")
+    assert {k: d for k in one if not (d := float((one[k] - two[k]).abs().max())) < 1e-9} == {}
+    assert len(one) == len(two)
+    for key, weight in one.items():
+        library, method, name = key.split("/")
+        if method != "finetune" and name.endswith("weight") and "classifier" in name:
+            assert not torch.equal(weight, one[f"{library}/finetune/{name}"])
+
+
 # --- how a loop takes its steps ---------------------------------------------------------------------------------------
 def stepped(method: Method, way: str, **options: Any) -> dict[str, Tensor]:
     """The weights after two tasks in a loop that takes its steps in this way."""

@@ -437,7 +437,7 @@ def lightning_fit(module: Any, task: Task, *callbacks: Any, resume: Any = None, 
     loader = DataLoader(
         TensorDataset(task.train.x, task.train.y),
         batch_size=given.pop("batch_size", 16),
-        sampler=Order(task.index, len(task.train)),
+        sampler=given.pop("sampler", None) or Order(task.index, len(task.train)),
     )
     quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False) | {
         "enable_checkpointing": len(callbacks) > 1

@@ -88,8 +88,8 @@ class Store:
     """The checkpoints of one job in a folder of its own; the newest two are kept. With a claim none is written after another
     process has taken the folder over."""
 
-    def __init__(self, folder: Path, claim: Claim | None = None) -> None:
-        self.folder, self.claim = folder, claim
+    def __init__(self, folder: str | Path, claim: Claim | None = None) -> None:
+        self.folder, self.claim = Path(folder), claim
         self.damaged: list[str] = []  # found by `newest`
 
     def save(self, saved: dict[str, Any]) -> None:

@@ -138,13 +138,20 @@ class Guard:
         """Goes on with another optimiser of the same weights, where each task has one of its own.
 
         Raises:
-            MethodError: it holds none of the model's weights.
+            MethodError: it holds none of the model's weights, or another guard acts at its steps.
         """
         optimizer = _innermost(optimizer)
         stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(p) in stepped for p in self.theta.tensors):
             raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
         self.remove()
+        others = [hook.__self__ for hook in optimizer._optimizer_step_pre_hooks.values() if hasattr(hook, "__self__")]
+        other = next((guard for guard in others if isinstance(guard, Guard) and guard.method.acts), None)
+        if other is not None:
+            raise MethodError(
+                f"the optimizer is guarded by {other.method.name} already, and both would act at its steps: guard.remove() of the one before, "
+                "or protect(..., chain(a, b)) for two methods together"
+            )
         self.optimizer = optimizer
         self._around = Around(self.method, self.model, self.theta, optimizer, self.costs, self.ranks)
         self._hooks = [

@@ -300,7 +300,15 @@ class Learner:
                     if chunk is None:
                         break
                     self.net.train()
-                    loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
+                    try:
+                        loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
+                    except ValueError as error:
+                        if "more than 1 value per channel" not in str(error):
+                            raise
+                        raise TrainingError(
+                            f"batch norm cannot train on a batch of one ({len(examples)} examples in batches of {size}): choose another "
+                            "batch_size, or leave an example out"
+                        ) from error
                 steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
                 bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
                 self.at.step += done

@@ -366,7 +366,10 @@ class Method:
 
     def advice(self, scenario: Scenario) -> str:
         """What somebody should know who runs this in a scenario; empty: nothing."""
-        return ""
+        if not self.neutral or any(getattr(self, name) != value for name, value in self.neutral.items()):
+            return ""
+        constants = ", ".join(f"{name} {value}" for name, value in self.neutral.items())
+        return f"{self.name} with {constants} is fine-tuning bit for bit"
 
     def check(self, scenario: Scenario) -> None:
         """Raises `MethodError` where the method does not fit a scenario."""
@@ -447,6 +450,9 @@ class Chain(Method):
     @property
     def once(self) -> bool:  # type: ignore[override]
         return any(m.once for m in self.members)
+
+    def advice(self, scenario: Scenario) -> str:
+        return "; ".join(filter(None, (Method.advice(m, scenario) for m in self.members)))
 
     @property
     def rereads(self) -> bool:  # type: ignore[override]

@@ -107,8 +107,9 @@ class Guarded(Method, ABC):
         return super().acts - {"gradient" if self.implicit else "project"}
 
     def advice(self, scenario: Scenario) -> str:
-        if scenario != "class":
-            return ""
+        idle = super().advice(scenario)
+        if scenario != "class" or idle:
+            return idle
         return (
             f"{self.name} only guards weights: where classes of different tasks compete it forgets about as fine-tuning does "
             "(docs/limits.md); try --scenario task, or a method that remembers examples"
