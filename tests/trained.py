@@ -67,3 +67,5 @@ if __name__ == "__main__":
     found = everything(Path(sys.argv[1]))
     if RANK == 0:
         torch.save(found, sys.argv[2])
+    torch.distributed.barrier()  # who ends first would close what the other still reads
+    torch.distributed.destroy_process_group()
