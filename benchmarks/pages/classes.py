@@ -21,6 +21,9 @@ def new_classes(r: dict[str, Any]) -> str:
             [n, *[f"{c[k]['mean']:.3f} ± {c[k]['half']:.3f}" for k in ("base", "new", "all")], percent(c["end"])]
             for n, c in r["found"]["one_by_one"].items()
         ]
+        rows.append(
+            ["joint, once, a_ideal", "–", "–", "–", percent(next(iter(r["found"]["one_by_one"].values()))["ideal"])]
+        )
         pages += (
             "\n### Fifty classes, then one at a time\n\nFearNet's measures, against joint training on all classes. Its constants are "
             "ours, and so is a gate that reads codes; the gate of inputs learns that what is drawn is not real.\n\n"
