@@ -78,7 +78,8 @@ def questions(intents: list[str], known: Sequence[str] = ()) -> Stream:
 
 
 def classifier(method: Method) -> Learner:
-    """As it was first built: 384 features, an output for each of the old intents, and more as they come."""
+    """As it was first built: 384 features, an output for each of the old intents, and more as they come. What was saved later is loaded into the
+    same: it grows again as it grew."""
     training = Training(optimizer="adam", lr=0.01, batch_size=8, epochs=20)
     return Learner(MLP((64,))((384,), len(OLD)), method, training, grows=True)
 
@@ -96,6 +97,7 @@ def later(method: Method, folder: Path) -> Learner:
     assert saved is not None
     learner.load_state_dict(saved)
     learner.learn(questions(NEW, learner.class_names)[0])
+    Store(folder).save(learner.state_dict())  # for the next time; it is loaded into `classifier(method)` again
     return learner
 
 

@@ -179,3 +179,8 @@ def test_omega_by_hand() -> None:
     assert base == pytest.approx((0.8 + 0.6) / 0.8 / 2)
     assert new == pytest.approx((0.7 + 0.4) / 2)
     assert every == pytest.approx(((2 * 0.8 + 0.7) / 3 + (2 * 0.6 + 0.5 + 0.4) / 4) / 0.8 / 2)
+
+
+def test_what_the_gate_reads_is_one_of_two() -> None:
+    with pytest.raises(MethodError, match="fearnet: gate 'inputs': expected one of 'code', 'input'"):
+        toy_learner(FearNet(gate="inputs"), toy_stream("class"))  # type: ignore[arg-type]

@@ -225,3 +225,69 @@ def test_numbers_are_classes_by_their_name() -> None:
     assert stream[0].classes == (0, 2)
     with pytest.raises(DataError, match="no example of '5'"):
         stream_of([(torch.randn(20, 3), [7, 3] * 10)], "domain", classes=("3", "5"))
+
+
+def test_one_name_is_one_class() -> None:
+    """Learnt as classes 2 and 3, named alone they would be 0 and 1."""
+    both = stream_of([(torch.randn(20, 6), ["a", "b"] * 10), (torch.randn(20, 6), ["c", "d"] * 10)])
+    learner = Learner(MLP((8,))((6,), 4), Finetune(), TRAINING)
+    learner.learn(both[1])
+    with pytest.raises(DataError, match="'c', which this network learnt as class 2"):
+        learner.learn(stream_of([(torch.randn(20, 6), ["c", "d"] * 10)])[0])
+    learner.learn(both[0])
+
+
+def test_learnt_outputs_without_a_name_are_taken() -> None:
+    learner = Learner(MLP((8,))((6,), 2), Finetune(), TRAINING, grows=True)
+    learner.learn(classes("cat", "dog")[0])
+    learner.step(torch.randn(4, 6), torch.tensor([2, 2, 2, 2]))
+    learner.finish()
+    assert learner.class_names == ("cat", "dog", "class 2")
+    new = classes("hen", known=learner.class_names)
+    assert new[0].classes == (3,)
+    learner.learn(new[0])
+    assert learner.class_names == ("cat", "dog", "class 2", "hen")
+
+
+def test_in_other_domains_outputs_may_have_other_names_but_not_each_others() -> None:
+    def task(*names: str) -> Task:
+        return stream_of([(torch.randn(20, 6), [n for n in names for _ in range(10)])], "domain")[0]
+
+    learner = Learner(MLP((8,))((6,), 2), Finetune(), TRAINING, scenario="domain")
+    learner.learn(task("no", "yes"))
+    learner.learn(task("nein", "ja"))
+    assert learner.class_names == ("no", "yes")
+    with pytest.raises(DataError, match="'yes', which this network learnt as class 1"):
+        learner.learn(task("yes", "no"))
+    learner.learn(replace(task("yes", "no"), class_names=()))
+
+
+def test_loaded_into_another_network_it_says_which_is_meant() -> None:
+    def fresh(outputs: int) -> Learner:
+        return Learner(MLP((8,))((6,), outputs), Finetune(), TRAINING, grows=True)
+
+    learner = fresh(2)
+    learner.learn(classes("cat", "dog")[0])
+    saved = learner.state_dict()
+    other = fresh(3)
+    before = weights(other.net)
+    with pytest.raises(
+        MethodError, match=r"\[2, 8\] there, \[3, 8\] here\): build the learner with the network as it was first"
+    ):
+        other.load_state_dict(saved)
+    learner.learn(classes("hen", known=learner.class_names)[0])
+    with pytest.raises(MethodError, match="has grown as this network cannot.*with the outputs that it had then"):
+        other.load_state_dict(learner.state_dict())
+    assert same(before, weights(other.net))
+    assert other.growth == []
+    right = fresh(2)
+    right.load_state_dict(learner.state_dict())
+    assert same(weights(right.net), weights(learner.net))
+
+
+def test_classes_are_given_as_labels_are() -> None:
+    data = [(torch.randn(20, 3), [True, False] * 10)]
+    assert stream_of(data, classes=[False, True]).class_names == ("0", "1")  # type: ignore[list-item]
+    assert stream_of(data, classes=torch.tensor([0, 1])).class_names == ("0", "1")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="expected the names"):
+        stream_of(data, classes=5)  # type: ignore[arg-type]

@@ -365,3 +365,16 @@ def test_two_guards_on_one_optimizer_are_refused() -> None:
     first.attach(optimizer)  # itself may
     first.remove()
     protect(net, optimizer, L2(1.0))
+
+
+def test_a_refusal_leaves_the_guard_where_it_was_and_two_may_share_an_optimizer() -> None:
+    nets = [toy_net(6), toy_net(6)]
+    both = torch.optim.SGD([p for net in nets for p in net.parameters()], lr=0.1)
+    for net in nets:
+        protect(net, both, L2(1.0))  # each has weights of its own
+    alone = torch.optim.SGD(nets[0].parameters(), lr=0.1)
+    guard = protect(nets[0], alone, EWC(1.0))
+    with pytest.raises(MethodError, match="guarded by l2 already"):
+        guard.attach(both)
+    assert alone._optimizer_step_pre_hooks
+    protect(nets[0], both, Method())  # does nothing, and meets nobody

@@ -93,6 +93,7 @@ def test_safetensors_answer_bit_for_bit(scenario: str, method: str, runs: dict[s
     [
         ("torch", "class", "nearest_mean"),
         ("torch", "class", "expert_gate"),
+        ("torch", "class", "fearnet"),
         ("torch", "task", "finetune"),
         ("torch", "task", "hat"),
         ("onnx", "class", "icarl"),

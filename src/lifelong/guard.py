@@ -144,14 +144,17 @@ class Guard:
         stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not any(id(p) in stepped for p in self.theta.tensors):
             raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
+        own = {id(p) for p in self.theta.tensors}
+        for hook in optimizer._optimizer_step_pre_hooks.values():
+            other = getattr(hook, "__self__", None)
+            if not isinstance(other, Guard) or other is self or not (self.method.acts and other.method.acts):
+                continue
+            if any(id(p) in own for p in other.theta.tensors):
+                raise MethodError(
+                    f"the optimizer is guarded by {other.method.name} already, and both would act on the same weights: guard.remove() of the "
+                    "one before (or a new optimizer), or protect(..., chain(a, b)) for two methods together"
+                )
         self.remove()
-        others = [hook.__self__ for hook in optimizer._optimizer_step_pre_hooks.values() if hasattr(hook, "__self__")]
-        other = next((guard for guard in others if isinstance(guard, Guard) and guard.method.acts), None)
-        if other is not None:
-            raise MethodError(
-                f"the optimizer is guarded by {other.method.name} already, and both would act at its steps: guard.remove() of the one before, "
-                "or protect(..., chain(a, b)) for two methods together"
-            )
         self.optimizer = optimizer
         self._around = Around(self.method, self.model, self.theta, optimizer, self.costs, self.ranks)
         self._hooks = [

@@ -193,7 +193,7 @@ class Learner:
         self.state: Any = None
         self.learnt = 0  # tasks
         self.seen: tuple[int, ...] = ()  # classes, sorted
-        self.class_names: tuple[str, ...] = ()  # what outputs stand for, as the tasks say
+        self._names: dict[int, str] = {}  # what outputs stand for, as the tasks say
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
@@ -271,8 +271,8 @@ class Learner:
             self._allowed = Allowed(until - self.costs.passes, until)
         if self.training.reset_optimizer and self.learnt:
             self.optimizer = self._make_optimizer(self.net)
-        names = dict(enumerate(self.class_names)) | dict(enumerate(task.class_names[: self.spec.outputs]))
-        self.class_names = tuple((names | self._names_learnt()).values())
+        learnt = {c: name for c, name in self._names.items() if c in self.seen}
+        self._names |= dict(enumerate(task.class_names[: self.spec.outputs])) | learnt
         self.seen = tuple(sorted({*self.seen, *task.classes}))
         self._draws = generator(self.seed, f"method/{self.learnt}", self.device)
         if "grow" in self.method.acts:
@@ -663,19 +663,30 @@ class Learner:
                 f"task {task.name!r} has inputs that are NaN or infinite (rows {wrong}, ...): clean them or leave them out"
             )
 
-    def _names_learnt(self) -> dict[int, str]:
-        return {c: self.class_names[c] for c in self.seen if c < len(self.class_names)}
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What outputs stand for, as far as the last that a task named or used; one without a name is called by its number."""
+        return tuple(self._names.get(c, f"class {c}") for c in range(max([-1, *self._names, *self.seen]) + 1))
 
     def _same_classes(self, task: Task) -> None:
-        """A stream made of new data alone would number its classes from 0 again."""
-        learnt = self._names_learnt()
+        """A stream made of new data alone would number its classes from 0 again. In the scenario "domain" an output may stand for other things
+        in other tasks, but not two outputs for each other's."""
+        names = task.class_names
+        number = {name: c for c, name in self._names.items() if c in self.seen}
         for c in task.classes:
-            name = task.class_names[c] if c < len(task.class_names) else ""
-            if name and learnt.get(c, name) != name:
-                raise DataError(
-                    f"task {task.name!r} calls class {c} {name!r}, which this network learnt as {learnt[c]!r}: number the new data's "
-                    "classes after those it knows, with stream_of(..., classes=learner.class_names)"
-                )
+            if c >= len(names):
+                continue
+            k = number.get(names[c], c)
+            if k != c and names[k : k + 1] != (names[c],):
+                what = f"which this network learnt as class {k}"
+            elif c in self.seen and self.scenario != "domain" and self._names.get(c, names[c]) != names[c]:
+                what = f"which this network learnt as {self._names[c]!r}"
+            else:
+                continue
+            raise DataError(
+                f"task {task.name!r} calls class {c} {names[c]!r}, {what}: number the new data's classes after those it knows, with "
+                "stream_of(..., classes=learner.class_names); where they are meant to be one, replace(task, class_names=())"
+            )
 
     @property
     def parameters(self) -> int:
@@ -711,7 +722,7 @@ class Learner:
             "spec": None if self.spec is None else asdict(self.spec),
             "learnt": self.learnt,
             "seen": list(self.seen),
-            "class_names": list(self.class_names),
+            "names": list(self._names.items()),
             "at": None if self.at is None else asdict(self.at),
             "growth": [asdict(g) for g in self.growth],
             "costs": asdict(self.costs),
@@ -728,15 +739,18 @@ class Learner:
             raise MethodError(
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
             )
+        growth = tree.join(list[Growth], meta["growth"], {}, "growth")
+        trained = tree.join(dict[str, Tensor], meta["net"], tensors, "net")
+        self._fits(growth, trained)
         if self._ungrown is not None:
             self.net = copy.deepcopy(self._ungrown)
-        if meta["growth"] and self._ungrown is None:
+        if growth and self._ungrown is None:
             self._ungrown = copy.deepcopy(self.net)
-        self.growth = tree.join(list[Growth], meta["growth"], {}, "growth")
+        self.growth = growth
         for operation in self.growth:
             grow(self.net, operation)
         self.net.to(device=self.device, dtype=self.dtype)
-        self.net.load_state_dict(tree.join(dict[str, Tensor], meta["net"], tensors, "net"))
+        self.net.load_state_dict(trained)
         self.theta = Vector.of(self.net)
         self.optimizer = self._make_optimizer(self.net)
         optimizer = dict(meta["optimizer"]["items"])
@@ -763,7 +777,7 @@ class Learner:
         counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
         if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
             raise ValueError(f"tasks, classes and places {counts} are none of this network")
-        self.class_names = tuple(map(str, meta.get("class_names", ())))
+        self._names = {int(c): str(name) for c, name in meta.get("names", ())}
         self._allowed = None if meta.get("allowed") is None else Allowed(*meta["allowed"])
         self._ending = meta.get("ending", 0)
         self.past = []
@@ -774,6 +788,24 @@ class Learner:
                     f"{self.method.name} trains on past tasks: load_state_dict needs the {self.learnt} met so far, got "
                     f"{len(self.past)}"
                 )
+
+    def _fits(self, growth: Sequence[Growth], trained: dict[str, Tensor]) -> None:
+        """Whether this learner's network, grown so, has weights like these; nothing is changed."""
+        mend = "build the learner with the network as it was first built, with the outputs that it had then even if it has grown since"
+        net = self.net if self._ungrown is None else self._ungrown
+        if growth:
+            net = copy.deepcopy(net)
+            for operation in growth:
+                try:
+                    grow(net, operation)
+                except MethodError as error:
+                    raise MethodError(f"what was saved has grown as this network cannot ({error}): {mend}") from error
+        own = {name: list(t.shape) for name, t in net.state_dict().items()}
+        saved = {name: list(t.shape) for name, t in trained.items()}
+        for name in (*saved, *own):
+            if own.get(name) != saved.get(name):
+                there, here = (shapes.get(name, "missing") for shapes in (saved, own))
+                raise MethodError(f"this was saved by another network ({name}: {there} there, {here} here): {mend}")
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:

@@ -372,7 +372,13 @@ class Method:
         return f"{self.name} with {constants} is fine-tuning bit for bit"
 
     def check(self, scenario: Scenario) -> None:
-        """Raises `MethodError` where the method does not fit a scenario."""
+        """Raises `MethodError` where the method does not fit a scenario, or a constant is none of those that there are."""
+        for constant, kind in typing.get_type_hints(type(self)).items():
+            kinds = typing.get_args(kind)
+            if typing.get_origin(kind) is typing.Literal and getattr(self, constant) not in kinds:
+                raise MethodError(
+                    f"{self.name}: {constant} {getattr(self, constant)!r}: expected one of {', '.join(map(repr, kinds))}"
+                )
         if scenario not in self.scenarios:
             why = (
                 f"needs to know the task at test time, which the scenario {scenario!r} hides"

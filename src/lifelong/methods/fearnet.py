@@ -10,8 +10,8 @@ Long-term memory (medial prefrontal cortex): the network, with a mirror image of
 
 and of each class that it knows the mean and covariance of its deepest code. Gate (basolateral amygdala): a small network A, the
 probability that the recent memory holds the answer, trained to tell recent examples from drawn ones; with ψ = max_k P_HC A / (1 − A) the
-recent memory answers where ψ > max_k P_mPFC. A reads an example's deepest code: of inputs it would learn that what is drawn is not
-real, and take every old example for a recent one (``gate="input"``). The first task trains the long-term memory. Later ones are only
+recent memory answers where ψ > max_k P_mPFC. A reads an example's deepest code: of inputs it learns that what is drawn is not real,
+and takes old examples for recent ones (``gate="input"``). The first task trains the long-term memory. Later ones are only
 stored, until after `every` of them it sleeps: recent examples and pseudo-examples, which the decoder makes of codes drawn from each old
 class's normal distribution, train the network together, and the recent memory is emptied.
 
@@ -160,7 +160,7 @@ class FearNet(Method):
         if self._sleeps(state):
             edge.costs.forward += len(state.y) + len(state.pseudo_y)
             return self._consolidated(state, edge.net)
-        edge.costs.forward += self.gate_steps * 2 * HALF + len(state.y) * (self.gate == "code")
+        edge.costs.forward += self.gate_steps * 2 * HALF + len(state.y)  # those encoded, or as many drawn ones decoded
         edge.costs.backward += self.gate_steps * 2 * HALF
         return replace(state, gate=self._gate(state, edge.net))
 
@@ -192,8 +192,12 @@ class FearNet(Method):
 
     def _gate(self, state: Brain, net: nn.Module) -> Learnt:
         """A(x), trained from the start to tell recent examples from what the long-term memory draws."""
+        assert isinstance(net, Mirror)
         assert state.x is not None
-        recent = self._read(net, state.x)
+        recent = state.x.flatten(1)
+        if self.gate == "code":
+            with evaluating(net):
+                recent = torch.cat([net.codes(part)[-1] for part in recent.split(ROWS)])
         drawn, _ = _codes(state, max(1, len(recent) // int(state.known.sum())))
         if self.gate == "input":
             drawn = _decoded(net, drawn)
@@ -215,22 +219,16 @@ class FearNet(Method):
             Adam().step(learnt, grads, leaves.names)
         return learnt
 
-    def _read(self, net: nn.Module, x: Tensor) -> Tensor:
-        """What A reads of inputs, ``[B, d]``."""
-        assert isinstance(net, Mirror)
-        if self.gate == "input":
-            return x.flatten(1)
-        with evaluating(net):
-            return torch.cat([net.codes(part)[-1] for part in x.split(ROWS)])
-
     def predict(self, state: Brain | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None or state.means is None:
             return net(x)  # type: ignore[no-any-return]
-        long_term = net(x).masked_fill(~state.known, float("-inf")).softmax(1)
+        assert isinstance(net, Mirror)
+        code = net.codes(x)[-1]
+        long_term = net.head(code).masked_fill(~state.known, float("-inf")).softmax(1)
         if state.gate is None or state.x is None:
             return long_term  # type: ignore[no-any-return]
         recent = nearness(x.flatten(1), state.x.flatten(1), state.y, len(state.known))
-        read = self._read(net, x)
+        read = code if self.gate == "code" else x.flatten(1)
         with torch.device("meta"):  # all but its weights
             gate = MLP(self.gate_hidden)((read.shape[1],), 1)
         A = functional_call(gate, state.gate.weights.dict(), (read,)).sigmoid()

@@ -27,7 +27,7 @@ def from_folder(
     test: float = HELD_OUT,
     seed: int = 0,
     announced: bool = True,
-    classes: Sequence[str] = (),
+    classes: tuple[str, ...] | None = None,
 ) -> Stream:
     """A stream of image files: ``path/task/class/*.png`` (or jpg), or, with test images of their own,
     ``path/train/task/class/*.png`` and ``path/test/task/class/*.png``.

@@ -26,7 +26,7 @@ def from_frame(
     test: Any = None,
     seed: int = 0,
     announced: bool = True,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> Stream:
     """A stream of the rows of a data frame: pandas', or another with ``.columns`` whose columns have ``.to_numpy()``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -43,16 +43,16 @@ def make_stream(
     scenario: Scenario,
     seed: int,
     announced: bool = True,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> Stream:
     """The stream of these tasks, with the test data given or a fraction held out. The first outputs stand for `classes`.
 
     Raises:
         DataError: labels of two kinds, of the test data only, or (scenario "domain") not in every task; a class twice.
     """
-    known = [str(c) for c in classes]
-    twice = [c for c in known if known.count(c) > 1]
-    if twice or isinstance(classes, str):
+    alone = isinstance(classes, str) or not isinstance(classes, Iterable | None)
+    known = [] if classes is None or alone else [str(c) for c in labels_of(classes, "classes")]
+    if alone or len(set(known)) < len(known):
         raise DataError(f"classes {classes!r}: expected the names of the first outputs, each once")
     own: list[list[int | str]] = []  # each task's labels, in the order of their outputs
     for part in train:

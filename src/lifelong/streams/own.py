@@ -41,7 +41,7 @@ def stream_of(
     in_memory: bool | None = None,
     workers: int = 0,
     announced: bool = True,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> Stream:
     """A stream of your own data, one entry of `data` a task.
 
