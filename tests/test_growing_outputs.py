@@ -276,7 +276,7 @@ def test_loaded_into_another_network_it_says_which_is_meant() -> None:
     ):
         other.load_state_dict(saved)
     learner.learn(classes("hen", known=learner.class_names)[0])
-    with pytest.raises(MethodError, match="has grown as this network cannot.*with the outputs that it had then"):
+    with pytest.raises(MethodError, match=r"has grown as this network cannot.*with the outputs that it had then"):
         other.load_state_dict(learner.state_dict())
     assert same(before, weights(other.net))
     assert other.growth == []
