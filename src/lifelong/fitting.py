@@ -20,7 +20,7 @@ from torch import nn
 from .budget import Budget
 from .checkpoint import Store
 from .claim import claimed
-from .errors import LifelongError, MethodError, RunError, TrainingError, enough_memory
+from .errors import DataError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause, Training
 from .method import Method, is_method
 from .online import Trace
@@ -327,7 +327,7 @@ def _resumed(learner: Learner, stream: Stream, saved: dict[str, Any], about: dic
         learner.load_state_dict(saved, past=stream.tasks[: meta["learnt"]])
         if len(stream) != record.T or record.rows != learner.learnt + 1:
             raise ValueError(f"{record.rows} rows of {record.T} tasks after {learner.learnt} of {len(stream)}")
-    except LifelongError:
+    except (RunError, DataError):
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = str(error).splitlines()[:2]

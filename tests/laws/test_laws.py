@@ -41,7 +41,7 @@ def fits(method: Method, scenario: Scenario) -> bool:
 
 
 def learnt(method: Method, stream: Stream, **options: object) -> Learner:
-    learner = toy_learner(method, stream, **options)
+    learner = toy_learner(method, stream, **{"training": TRAININGS["momentum"]} | options)
     for task in stream:
         if method.once and task.index + 1 < len(stream):
             learner.remember(task)

@@ -105,7 +105,10 @@ class FearNet(Method):
                 raise MethodError(f"fearnet: {name} {getattr(self, name)}: expected at least 1")
 
     def advice(self, scenario: Scenario) -> str:
-        return f"fearnet sleeps after every {self.every} sessions (--fearnet.every): in a shorter stream it only keeps what comes"
+        return (
+            f"fearnet sleeps after every {self.every} sessions (--fearnet.every): in a shorter stream it only keeps what comes; it learns to draw as "
+            "well, which wants small steps: --optimizer adam --lr 0.001"
+        )
 
     def network(self, net: nn.Module) -> nn.Module:
         return Mirror(net)
