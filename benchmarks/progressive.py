@@ -5,8 +5,8 @@ Expert Gate, a network a task, and one wide network with as many parameters as a
 rotation of the digits to another: the head alone, the whole network, a random frozen column, a column that reads a trained one.
 Last, which columns a new one reads: the Fisher information of each connection's weights times their square, by layer, as shares.
 
-Each run is kept in a folder as it ends, so that what was stopped goes on from there. The wide network alone takes half an hour of one
-core a seed, as long as all others together.
+Each run is kept in a folder as it ends, so that what was stopped goes on from there. The wide network alone takes longer than all others
+together.
 
     LIFELONG_DATA=... python benchmarks/progressive.py [--seeds 3] [--tasks 10] [--examples 60000] [--keep FOLDER]
 """
