@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import pytest
 import torch
@@ -25,9 +24,9 @@ from lifelong.cluster import Ray
 from lifelong.config import Config
 from lifelong.errors import DataError, MethodError, RunError
 from lifelong.jobs import Message, execute
-from lifelong.pool import Engine, Local
+from lifelong.pool import Engine, Hear, Local, Stop, Work, never
 from lifelong.run import Job
-from toys import dies, squared
+from toys import DiesOnce, dies, squared
 
 KEYS = {
     **{
@@ -134,19 +133,22 @@ def test_ray(ray_engine: Engine) -> None:
     hold(ray_engine)
 
 
-class Killer:
-    """Kills the process of the first job that is within its second task."""
+@final
+@dataclass(frozen=True)
+class Mortal(Engine):
+    """Another engine, one process of which dies at the end of the first task that is learnt."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.killed, self.steps = folder, None, list[Message]()
+    engine: Engine
+    grave: Path
 
-    def __call__(self, message: Message) -> None:
-        if self.killed is None and message.kind == "task" and message.task == 0:
-            owner = json.loads((self.folder / message.job.folder / ".owner").read_text())
-            os.kill(owner["process"], signal.SIGKILL)
-            self.killed = message.job
-        elif message.job == self.killed and message.kind == "step":
-            self.steps.append(message)
+    def each(
+        self, function: Callable[..., Any], work: Work, hear: Hear | None = None, stop: Stop = never
+    ) -> Iterator[tuple[int, Any]]:
+        return self.engine.each(DiesOnce(function, self.grave), work, hear, stop)
+
+    @property
+    def here(self) -> bool:
+        return self.engine.here
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +163,14 @@ def test_a_killed_worker_costs_the_study_nothing(
     where: str, alone: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     engine = Local(2) if where == "processes" else request.getfixturevalue("ray_engine")
-    killer = Killer(tmp_path / "run")
-    _, failed = execute(Config.from_keys({**KEYS, "epochs": 30}), tmp_path / "run", engine, killer)
+    heard = list[Message]()
+    engine = Mortal(engine, tmp_path / "grave")
+    _, failed = execute(Config.from_keys({**KEYS, "epochs": 30}), tmp_path / "run", engine, heard.append)
     assert not failed
-    assert killer.killed is not None
-    assert {m.task for m in killer.steps} == {1}  # the first task was not learnt again
+    dead = (tmp_path / "grave").read_text()
+    steps = [(m.task, m.step) for m in heard if m.kind == "step" and str(m.job.folder) == dead]
+    assert steps == sorted(set(steps))  # the first task was not learnt again
+    assert steps[-1][0] == 1
     for job in (Job("l2", 0), Job("l2", 1)):
         a, b = (Store(folder / job.folder).newest() for folder in (alone, tmp_path / "run"))
         assert a is not None
