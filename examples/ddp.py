@@ -75,6 +75,7 @@ def main(out: Path | None) -> None:
                 data = next(task.test.all(len(task.test)))
                 print(f"{task.name}: {(net(data.x).argmax(1) == data.y).float().mean():.3f}")
     if dist.is_initialized():
+        dist.barrier()  # a process that ends early closes what others still read
         dist.destroy_process_group()
 
 
