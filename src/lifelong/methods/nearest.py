@@ -63,10 +63,10 @@ class NearestMean(Stepless):
 @final
 @dataclass(frozen=True)
 class Inputs:
-    """All inputs met, ``[n, d]``, and their labels."""
+    """All inputs met, ``[n, d]`` of each task, and their labels."""
 
-    x: Tensor | None
-    y: Tensor
+    x: tuple[Tensor, ...]
+    y: tuple[Tensor, ...]
     outputs: int
 
 
@@ -79,22 +79,23 @@ class NearestNeighbour(Stepless):
     ranks: ClassVar[bool] = True
 
     def init(self, theta: Vector, spec: Spec) -> Inputs:
-        return Inputs(None, torch.zeros(0, dtype=torch.int64, device=theta.tensors[0].device), spec.outputs)
+        return Inputs((), (), spec.outputs)
 
     def end(self, state: Inputs, edge: Edge) -> Inputs:
         x, y = _read(edge)
-        return Inputs(x if state.x is None else torch.cat([state.x, x]), torch.cat([state.y, y]), state.outputs)
+        return Inputs((*state.x, x), (*state.y, y), state.outputs)
 
     def resize(self, state: Inputs, mapping: IndexMap, theta: Vector) -> Inputs:
         return Inputs(state.x, state.y, mapping.outputs or state.outputs)
 
     def predict(self, state: Inputs | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
-        if state is None or state.x is None:
+        if state is None or not state.x:
             return net(x)  # type: ignore[no-any-return]
-        nearest = state.x.new_full((x.shape[0], state.outputs), float("inf"))
-        centre = state.x.mean(0)  # far from the origin the distances would be rounded
-        distance = distances(x.flatten(1).to(state.x) - centre, state.x - centre)
-        return -nearest.scatter_reduce(1, state.y.expand(x.shape[0], -1), distance, "amin")
+        u, y = torch.cat(state.x), torch.cat(state.y)
+        nearest = u.new_full((x.shape[0], state.outputs), float("inf"))
+        centre = u.mean(0)  # far from the origin the distances would be rounded
+        distance = distances(x.flatten(1).to(u) - centre, u - centre)
+        return -nearest.scatter_reduce(1, y.expand(x.shape[0], -1), distance, "amin")
 
 
 def _read(edge: Edge) -> tuple[Tensor, Tensor]:
