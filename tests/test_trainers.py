@@ -165,6 +165,26 @@ def keeper(method: Method, scenario: Scenario = "class", **given: Any) -> Any:
     return LifelongCallback(method, scenario=scenario, **given)
 
 
+def test_what_cannot_end_is_not_begun(tmp_path: Path) -> None:
+    """A language model's logits are of words: an importance of classes cannot be, and that is said before a step is taken."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    net = GPT2LMHeadModel(GPT2Config(vocab_size=WORDS, n_positions=8, n_embd=8, n_layer=1, n_head=2))
+    ids = sentences("domain").tasks[0].train.x[:, 0]
+
+    class Texts(Sentences):
+        def __getitem__(self, i: int) -> dict[str, Tensor]:
+            return {"input_ids": ids[i], "labels": ids[i]}
+
+    task, before = sentences("domain").tasks[0], [p.clone() for p in net.parameters()]
+    inputs = {"scenario": "domain", "inputs": ("input_ids",)}
+    with pytest.raises(MethodError, match=r"logits \[B, C\]"):
+        train(net, tmp_path, task, keeper(EWC(1.0), **inputs), dataset=Texts)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+    train(net, tmp_path, task, keeper(SI(1.0), **inputs), dataset=Texts)
+    assert not all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
 @pytest.mark.parametrize("adapter", [False, True], ids=["whole", "lora"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_the_trainer_ends_on_the_weights_of_fit(method: Method, adapter: bool, tmp_path: Path) -> None:

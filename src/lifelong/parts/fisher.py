@@ -411,7 +411,9 @@ def _logits(net: nn.Module, x: Tensor) -> Tensor:
     f = net(x)
     if not isinstance(f, Tensor) or f.dim() != 2:
         got = f"shape {list(f.shape)}" if isinstance(f, Tensor) else type(f).__name__
-        raise MethodError(f"importance needs a network that gives logits [B, C]; got {got}: wrap it so that it does")
+        raise MethodError(
+            f"importance needs a network that gives logits [B, C]; got {got}: wrap it so that it does (L2 and SI need none)"
+        )
     return f
 
 

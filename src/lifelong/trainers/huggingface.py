@@ -101,6 +101,9 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
             with torch.random.fork_rng(devices=[]):  # a data set may draw
                 classes = None if self.scenario == "domain" else self.examples.labels.unique().tolist()
             guard.begin(classes)
+        if saved is None:
+            with torch.random.fork_rng(devices=[]), _whole(model):
+                guard.rehearse(self.examples)
         if self._partakes:
             self._hooks = [
                 model.register_forward_pre_hook(self._mix, with_kwargs=True),

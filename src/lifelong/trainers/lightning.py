@@ -96,6 +96,9 @@ class LifelongCallback(Callback):
             with torch.random.fork_rng(devices=[]):  # a data set may draw
                 classes = None if self.scenario == "domain" else self.examples.labels.unique().tolist()
             guard.begin(classes)
+        if saved is None:
+            with torch.random.fork_rng(devices=[]):
+                guard.rehearse(self.examples)
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
         """What a step should learn from (see `Guard.mix`)."""
