@@ -345,6 +345,31 @@ def test_batch_norm_on_a_batch_of_one() -> None:
         TrainingError, match=r"a batch of one \(96 examples in batches of 5\): choose another batch_size"
     ):
         learner.learn(toy_stream("class")[0])
+    train = toy_stream("class")[0].train
+    with pytest.raises(TrainingError, match=r"a batch of one \(one step on one example\)"):
+        Learner(net, Finetune()).step(train.x[:1], train.labels[:1])
+
+
+def test_what_is_predicted_of() -> None:
+    """An array will do; one example alone is told."""
+    stream = toy_stream("domain")
+    task, learner = stream[0], Learner(toy_net(stream.outputs), Finetune())
+    learner.learn(task)
+    assert torch.equal(learner.predict(task.test.x.double().numpy()), learner.predict(task.test.x))
+    with pytest.raises(DataError, match=r"x\[None\]"):
+        learner.predict(task.test.x[0])
+
+
+def test_a_task_that_is_gone_on_with_is_the_same() -> None:
+    """Classes under other names are told in its middle too."""
+    stream = toy_stream("class", tasks=2)
+    first, second = (replace(task, class_names=tuple("abcdefghij"[: stream.outputs])) for task in stream)
+    learner = Learner(toy_net(stream.outputs), Finetune(), Training(batch_size=4, epochs=100))
+    learner.learn(first)
+    next(learner.steps(second))
+    assert learner.at is not None
+    with pytest.raises(DataError, match="learnt as class"):
+        next(learner.steps(replace(second, class_names=second.class_names[::-1])))
 
 
 @pytest.mark.parametrize(

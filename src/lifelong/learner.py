@@ -225,6 +225,8 @@ class Learner:
         if self.at is None:
             with self._own_random():  # a data set may draw
                 self._enter(task)
+        else:
+            self._same_classes(task)
         own = self._own(task)
         examples = own if "data" not in self.method.acts else self.method.data(self.state, own, self.past)
         mask = self._mask(task)
@@ -300,15 +302,8 @@ class Learner:
                     if chunk is None:
                         break
                     self.net.train()
-                    try:
+                    with _enough(f"{len(examples)} examples in batches of {size}"):
                         loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
-                    except ValueError as error:
-                        if "more than 1 value per channel" not in str(error):
-                            raise
-                        raise TrainingError(
-                            f"batch norm cannot train on a batch of one ({len(examples)} examples in batches of {size}): choose another "
-                            "batch_size, or leave an example out"
-                        ) from error
                 steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
                 bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
                 self.at.step += done
@@ -530,7 +525,8 @@ class Learner:
                 self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
             assert self.at is not None
             self.net.train()
-            loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
+            with _enough("one step on one example"):
+                loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
         self.at.step += 1
         if self.at.step % CHUNK == 0 and not bool(loss.isfinite()):
             raise TrainingError(
@@ -559,16 +555,20 @@ class Learner:
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
-        """Scores ``[B, C]`` of raw inputs ``x [B, ...]``; outputs that do not compete have −∞.
+        """Scores ``[B, C]`` of raw inputs ``x [B, ...]`` (a tensor or an array); outputs that do not compete have −∞.
 
         Raises:
             MethodError: no task given where the scenario needs it; no class seen where classes compete.
+            DataError: one example alone, without a row for it.
         """
         if self.scenario == "task" and task is None:
             raise MethodError("the scenario 'task' needs to know the task: predict(x, task)")
         if self.scenario == "class" and not self.seen:
             raise MethodError("no class has been seen yet: learn a task first")
         mask = None if task is None and self.scenario == "domain" else self._mask(task, training=False)
+        x = torch.as_tensor(x)
+        if self.spec is not None and x.shape == self.spec.shape:
+            raise DataError(f"expected inputs [B, ...], got one of {list(x.shape)}: give it a row of its own, x[None]")
         x = x.float().div(255) if x.dtype == torch.uint8 else x
         return self._scores(x, mask, None if task is None else task.index)
 
@@ -831,3 +831,15 @@ def _torch_state_of(seed: int) -> Tensor:
 def _itemsize(examples: Examples) -> int:
     x = getattr(examples, "x", None)
     return 4 if x is None else int(x.element_size())
+
+
+@contextmanager
+def _enough(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            f"batch norm cannot train on a batch of one ({what}): choose another batch_size, or leave an example out"
+        ) from error
