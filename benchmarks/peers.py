@@ -95,9 +95,9 @@ def ours(data: Path, method: str, threads: int, online: bool, classic: bool) -> 
 def worked(method: str, stream: Any, online: bool, imported: float, began: float) -> dict[str, Any]:
     """The job itself."""
     from lifelong.fitting import fit
-    from lifelong.learner import Training
     from lifelong.nets import MLP
     from lifelong.registry import METHODS as KNOWN
+    from lifelong.training import Training
 
     built = time.perf_counter() - began
     chosen = KNOWN[method].load()(**METHODS[method][0])

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from lifelong.checkpoint import Store
 from lifelong.growth import Growth, IndexMap
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Batch, Edge, GradOf, Method, Spec, chain
 from lifelong.methods import EWC
 from lifelong.parts.fisher import sensitivity
 from lifelong.parts.quadratic import Quadratic
 from lifelong.stream import Task
+from lifelong.training import Training
 from lifelong.vector import Vector
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 

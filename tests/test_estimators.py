@@ -24,13 +24,14 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from lifelong.errors import DataError, LifelongError, MethodError
 from lifelong.estimators import LifelongClassifier, OnlineClassifier
 from lifelong.estimators.incremental import Incremental
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Method
 from lifelong.methods import AGEM, DER, EWC, GEM, SI, Finetune, GenerativeReplay, ICaRL, LwF, NearestMean, Replay
 from lifelong.nets import MLP
 from lifelong.online import test_then_train
 from lifelong.random import derive
 from lifelong.stream import Task, Tensors
+from lifelong.training import Training
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 QUICK = Training(optimizer="adam", lr=0.02, epochs=10, batch_size=32)

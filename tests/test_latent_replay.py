@@ -14,12 +14,13 @@ from lifelong import tree
 from lifelong.errors import MethodError
 from lifelong.fitting import fit
 from lifelong.guard import protect
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Method, chain
 from lifelong.methods import Augment, Finetune, LatentReplay, Replay
 from lifelong.nets import MLP
 from lifelong.parts.within import arriving, before
 from lifelong.random import generator
+from lifelong.training import Training
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 TRAININGS = {

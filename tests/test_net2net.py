@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from lifelong.errors import MethodError
 from lifelong.growth import Growth, carry_moments, grow
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import chain
 from lifelong.methods import EWC, SI, Replay, RWalk
 from lifelong.nets import MLP, ResNet18, deepen, widen
 from lifelong.parts.fisher import fisher
 from lifelong.parts.quadratic import Quadratic
+from lifelong.training import Training
 from lifelong.vector import Vector
 from toys import toy_net, toy_stream
 

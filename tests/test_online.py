@@ -15,11 +15,12 @@ from lifelong.checkpoint import Store
 from lifelong.cli import main
 from lifelong.errors import DataError, MethodError, RunError
 from lifelong.fitting import fit, follow
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.methods import EWC, Finetune, JointOnce, Replay
 from lifelong.online import Trace, anytime, faded, gaps, min_acc, prequential, test_then_train, wc_acc, windowed
 from lifelong.run import Job
 from lifelong.streams import turning
+from lifelong.training import Training
 from toys import same, toy_learner, toy_net, toy_stream, weights
 
 TRAINING = Training(lr=0.05, momentum=0.9, batch_size=16, epochs=2)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifelong.learner import Training
 from lifelong.method import Step
 from lifelong.methods import EWC, L2, MAS, SI, RWalk
 from lifelong.parts.fisher import fisher
 from lifelong.parts.quadratic import Quadratic
+from lifelong.training import Training
 from lifelong.vector import Vector
 from toys import same, toy_learner, toy_stream, weights
 

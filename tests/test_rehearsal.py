@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lifelong.around import Around
 from lifelong.errors import MethodError
 from lifelong.guard import protect
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Batch, Costs, Method, chain, cross_entropy
 from lifelong.methods import AGEM, DER, EWC, GEM, DERpp, Finetune, GDumb, LatentReplay, LwF, Replay
 from lifelong.parts.dual import dual
@@ -24,6 +24,7 @@ from lifelong.parts.groups import gradients
 from lifelong.parts.rehearsal import drawn
 from lifelong.random import generator
 from lifelong.stream import Stream, Task, Tensors
+from lifelong.training import Training
 from lifelong.vector import Vector
 from toys import FEATURES, toy_learner, toy_net, toy_stream
 

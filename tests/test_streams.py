@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from lifelong.errors import DataError
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.nets import MLP
 from lifelong.stream import Scenario, Stream, Tensors
 from lifelong.streams import NOISE, SOURCES, Permute, Rotate, Source, load, permuted, rotated, split, two_corpora
 from lifelong.streams.images import FEW_IMAGES
 from lifelong.streams.sources import _PUBLISHED
+from lifelong.training import Training
 
 SHIPPED = {"mnist-mini": (28, 300, 100), "fashion-mnist-mini": (28, 150, 50), "digits": (8, None, None)}
 

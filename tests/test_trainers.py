@@ -16,12 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from lifelong import AGEM, EWC, GEM, HAT, L2, SI, DERpp, Finetune, Joint, LwF, MethodError, Replay, chain, protect
 from lifelong.errors import DataError, RunError
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Method
 from lifelong.random import generator
 from lifelong.stream import Scenario, Stream, Task, Tensors
 from lifelong.trainers.loaded import Loaded
 from lifelong.trainers.packed import Packed
+from lifelong.training import Training
 from toys import same, toy_net, toy_stream, weights
 
 os.environ["HF_HUB_OFFLINE"] = "1"

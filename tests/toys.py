@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from lifelong.errors import DataError
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Method
 from lifelong.stream import Scenario, Stream, Task, Tensors
+from lifelong.training import Training
 
 FEATURES, EACH = 12, 3
 

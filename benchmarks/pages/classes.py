@@ -104,7 +104,6 @@ def fine_tuned(r: dict[str, Any]) -> str:
             percent(c["learning_accuracy"]),
             percent(c["bwt"], sign=True),
             f"{c['memory_bytes']['mean'] / 1e6:.1f}",
-            f"{c['train_seconds']['mean']:.0f}",
         ]
         for name, c in r["table"].items()
     ]
@@ -113,7 +112,7 @@ def fine_tuned(r: dict[str, Any]) -> str:
         f"Trained on ImageNet, at 64 pixels; {r['tasks']} tasks of ten new classes, the task hidden; {r['examples']} training and "
         f"{r['test_examples']} test images a task; `{r['training']}`, mirrored and moved images; {r['seeds']} seed(s), mean ± 95% interval, "
         f"percent. Latent replay remembers what arrives at `{r['layer']}`.\n\n"
-        + table(["method", "ACC", "just learnt", "BWT", "memory, MB", "training, s"], rows)
+        + table(["method", "ACC", "just learnt", "BWT", "memory, MB"], rows)
         + f"\nMethods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
         + measured(r, "python benchmarks/fine_tuned.py")
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .errors import DataError, LifelongError, MethodError, RunError, TrainingError
     from .fitting import fit
     from .guard import Guard, protect
-    from .learner import Learner, Training
+    from .learner import Learner
     from .matrix import Interval, RMatrix, interval, paired
     from .method import Method, chain
     from .methods import (
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         turning,
         two_corpora,
     )
+    from .training import Training
     from .tune import choose, choose_each
 
 _HOME = {

@@ -35,12 +35,13 @@ from .digest import digest, named
 from .errors import DataError, MethodError, RunError
 from .fitting import Build, learner_for
 from .jobs import no_run
-from .learner import Learner, Training
+from .learner import Learner
 from .method import Costs, Method
 from .parts.features import features
 from .pool import Engine, each
 from .stream import Examples, Stream, Task
 from .taxonomy import SELF, Affinities, Transfer, ahp, win_rates
+from .training import Training
 
 __all__ = ["Probe", "Transfers", "examples_of", "measure", "name_of", "planned"]
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .fitting import Build
-    from .learner import Training
     from .method import Method
     from .run import Record
     from .stream import Stream
+    from .training import Training
 
 __all__ = ["Budget", "amount", "memory_needed"]
 

@@ -550,8 +550,8 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
     """The options of a run (or a study) of these methods on this stream."""
     from .affinity import Probe
     from .config import Config, _names, _parts, defaults_of, net_of
-    from .learner import Training
     from .options import options
+    from .training import Training
 
     stream = str(filed.get("stream", Config.stream))
     methods = _names(filed.get("method", "finetune"))

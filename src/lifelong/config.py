@@ -16,9 +16,9 @@ from .options import convert, options
 from .registry import METHODS, NETS, STREAMS, find
 
 if TYPE_CHECKING:
-    from .learner import Training
     from .method import Method
     from .stream import Stream
+    from .training import Training
 
 __all__ = ["Config", "defaults_of", "known_keys", "net_of", "plain"]
 
@@ -168,7 +168,7 @@ class Config:
         return find("net", NETS, self.net).load()(**self.net_options)
 
     def build_training(self) -> Training:
-        from .learner import Training
+        from .training import Training
 
         return Training(**self.training)
 
@@ -216,15 +216,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _training_keys() -> tuple[str, ...]:
-    from .learner import Training
+    from .training import Training
 
     return tuple(f.name for f in fields(Training))
 
 
 def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any]:
     """Every key that a run of these may say, with its type."""
-    from .learner import Training
     from .stream import Scenario
+    from .training import Training
 
     known: dict[str, Any] = {
         "stream": str,

@@ -38,7 +38,6 @@ from .digest import digest, named
 from .errors import DataError, MethodError, RunError, nearest
 from .fitting import Build, learn, learner_for
 from .jobs import no_run
-from .learner import Training
 from .matrix import Interval, RMatrix, interval
 from .method import Costs, Method
 from .pool import Engine, each
@@ -46,6 +45,7 @@ from .random import derive
 from .run import Record
 from .stream import Stream
 from .taxonomy import Affinities, Taxonomy, solve
+from .training import Training
 
 __all__ = [
     "RULES",

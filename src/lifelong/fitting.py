@@ -21,7 +21,7 @@ from .budget import Budget
 from .checkpoint import Store
 from .claim import claimed
 from .errors import DataError, MethodError, RunError, TrainingError, enough_memory
-from .learner import Learner, Pause, Training
+from .learner import Learner, Pause
 from .method import Method, is_method
 from .online import Trace
 from .pulse import pulse
@@ -29,6 +29,7 @@ from .random import derive
 from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
+from .training import Training
 
 __all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "takes"]
 

@@ -111,7 +111,7 @@ class Try:
 
 def constants(config: Config) -> dict[str, Any]:
     """What may be tried: the constants of the methods, of the network and of training, with their types."""
-    from .learner import Training
+    from .training import Training
 
     parts = dict.fromkeys(p for m in config.methods for p in m.split("+"))
     groups = {p: find("method", METHODS, p) for p in parts} | {"net": find("net", NETS, config.net)}

@@ -9,10 +9,10 @@ import numpy as np
 
 from .errors import TrainingError
 from .fitting import Build, fit
-from .learner import Training
 from .method import Method
 from .pool import Engine, each
 from .stream import Stream
+from .training import Training
 
 __all__ = ["Choice", "choose", "choose_each"]
 

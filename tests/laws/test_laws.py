@@ -12,12 +12,13 @@ from lifelong.checkpoint import Store
 from lifelong.errors import MethodError
 from lifelong.fitting import fit
 from lifelong.guard import protect
-from lifelong.learner import Learner, Training
+from lifelong.learner import Learner
 from lifelong.method import Chain, Method, chain
 from lifelong.methods import L2, Finetune
 from lifelong.random import generator
 from lifelong.registry import METHODS
 from lifelong.stream import Scenario, Stream
+from lifelong.training import Training
 from toys import same, toy_learner, toy_net, toy_stream, weights
 
 NAMES = list(METHODS)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from .. import tree
 from ..errors import MethodError
 from ..fitting import Build, learner_for
-from ..learner import Learner, Training
+from ..learner import Learner
 from ..method import Method
 from ..stream import Stream, Task, Tensors
+from ..training import Training
 
 __all__ = ["Incremental"]
 

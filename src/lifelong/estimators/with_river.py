@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..fitting import Build
-from ..learner import Learner, Training
+from ..learner import Learner
 from ..method import Method
 from ..methods import Replay
 from ..nets import MLP
+from ..training import Training
 from .incremental import Incremental
 
 if TYPE_CHECKING:

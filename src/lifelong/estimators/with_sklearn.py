@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from ..errors import DataError, MethodError
 from ..fitting import Build
-from ..learner import Learner, Training
+from ..learner import Learner
 from ..method import Method
 from ..methods import Replay
 from ..nets import MLP
+from ..training import Training
 from .incremental import Incremental
 
 __all__ = ["LifelongClassifier"]

@@ -1,0 +1,156 @@
+"""The examples that somebody's own loop brings: tensors, a loader's batches, the parts of several ranks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from .errors import DataError
+from .ranks import Ranks
+from .stream import Chunk, Examples, Tensors
+
+__all__ = ["Batches", "Nothing", "Spread", "examples_of"]
+
+WANTED = "consolidate: expected a task's examples, a pair of tensors (x, y) or an iterable of batches (x, y) as a DataLoader is"
+
+
+def examples_of(data: Any) -> Examples:
+    if isinstance(data, Iterator):  # can be read once only, and is needed more often
+        data = list(data)
+    if isinstance(data, TensorDataset):
+        data = data.tensors
+    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data):
+        x, y = (torch.as_tensor(part) for part in data)
+        if y.dim() == 0 or len(x) != len(y):
+            raise DataError(f"consolidate: inputs {list(x.shape)} and labels {list(y.shape)}; expected as many of each")
+        return Tensors(x, y)
+    if not isinstance(data, Iterable):
+        raise DataError(f"{WANTED}; got {type(data).__name__}")
+    return Batches(data)
+
+
+@final
+class Batches(Examples):
+    """A loader's batches, in the order and the sizes in which it gives them. Where single examples are asked for they are all read once more, and
+    kept: a loader that shuffles gives another order each time."""
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self.loader = loader
+        self._kept: Tensors | None = None
+        self._length: int | None = None
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = sum(len(y) for _, y in self._pairs())
+        return self._length
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.loader:
+            pair = batch if isinstance(batch, tuple | list) else ()
+            if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair) or not pair[1].dim():
+                got = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
+                raise DataError(f"{WANTED}; got a {got}: make a generator of pairs of it")
+            if len(pair[0]) != len(pair[1]):
+                raise DataError(f"a batch of {len(pair[0])} inputs and {len(pair[1])} labels: expected as many of each")
+            yield pair[0], pair[1]
+
+    def all(self, rows: int = 512) -> Iterator[Chunk]:
+        for x, y in self._pairs():
+            for bx, by in zip(x.split(rows), y.split(rows)):
+                yield Chunk(bx, by)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        return self._stacked.chunks(order, rows)
+
+    def subset(self, index: Tensor) -> Examples:
+        return self._stacked.subset(index)
+
+    @property
+    def _stacked(self) -> Tensors:
+        if self._kept is None:
+            found = list(self._pairs())
+            self._kept = Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
+        return self._kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(next(self._pairs())[0].shape[1:])
+
+    @property
+    def labels(self) -> Tensor:
+        return self._stacked.labels
+
+
+@final
+class Spread(Examples):
+    """The examples of all ranks, rank 0's first. To read them, or their labels, is an act of all ranks, each of which asks for the same and
+    brings what it has; `part` reads one's own."""
+
+    def __init__(self, own: Examples, ranks: Ranks) -> None:
+        self.own, self.ranks = own, ranks
+        [self.owner] = ranks.gather(torch.full((len(own),), ranks.rank))
+        self.rows = torch.arange(len(self.owner))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        for index in order.split(rows):
+            mine = (self.owner[self.rows[index]] == self.ranks.rank).nonzero().flatten()
+            wanted = (
+                self._local(self.rows[index[mine]]) if len(mine) else torch.zeros(1, dtype=torch.int64)
+            )  # for its shape
+            chunk = next(self.own.chunks(wanted, len(wanted)))
+            x, y = chunk.x[: len(mine)], chunk.y[: len(mine)]
+            x, y, place = self.ranks.gather(x, y, mine.to(y.device))
+            back = place.argsort()
+            yield Chunk(x[back.to(x.device)], y[back])
+
+    def subset(self, index: Tensor) -> Examples:
+        found = copy.copy(self)
+        found.rows = self.rows[index]
+        return found
+
+    def part(self, ranks: Ranks) -> Examples:
+        if len(self.rows) == len(self.owner):
+            return self.own
+        return self.own.subset(self._local(self.rows[self.owner[self.rows] == ranks.rank]))
+
+    def _local(self, rows: Tensor) -> Tensor:
+        return rows - int((self.owner < self.ranks.rank).sum())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.own.shape
+
+    @property
+    def labels(self) -> Tensor:
+        [every] = self.ranks.gather(self.own.labels.cpu())
+        return every[self.rows]
+
+
+@final
+class Nothing(Examples):
+    """What a task trains on where the loop is somebody else's: not known before it has run."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        return iter(())
+
+    def subset(self, index: Tensor) -> Examples:
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.zeros(0, dtype=torch.int64)
