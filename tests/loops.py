@@ -10,11 +10,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
 
 from lifelong import EWC, Learner, Method, MethodError, Replay, Training, chain, fit, protect
 from lifelong.random import generator
 from lifelong.ranks import Ranks
 from lifelong.registry import METHODS
+from lifelong.trainers.loaded import Loaded
 from toys import toy_net, toy_stream
 
 STEPS, BATCH = 20, 16
@@ -111,6 +113,7 @@ def everything(folder: Path) -> dict[str, Tensor]:
     found |= {f"float32/{key}": guarded(method, torch.float32) for key, method in usual.items() if method.portable}
     found |= {f"learner/{key}": learnt(method) for key, method in usual.items()}
     found |= {f"loop/replay/{first} of 16": guarded(Replay(40, batch=k), first=first) for first, k in ((9, 16), (7, 3))}
+    found |= {f"loop/{name}/9 of 16": guarded(METHODS[name].load()(40, batch=16), first=9) for name in ("der", "derpp")}
     found |= {"learner/derpp/15 a step": learnt(METHODS["derpp"].load()(40), batch_size=15)}
     return found | {"fit/ewc": fitted(folder)}
 
@@ -142,10 +145,24 @@ def refused() -> str:
     return "\n".join(said)
 
 
+def scarce() -> tuple[Tensor, Tensor, Tensor]:
+    """One row that one rank alone has, of odd widths; and an importance of one example."""
+    ranks = Ranks.here()
+    x, y = torch.arange(5.0)[None], torch.tensor([3])
+    rows = ranks.gather(x[ranks.rank :], y[ranks.rank :])
+    net = toy_net(3)
+    guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), EWC(importance="hessian", fisher_examples=1))
+    guard.begin()
+    data = toy_stream("domain")[0].train
+    loader = DataLoader(TensorDataset(data.x[:8], data.y[:8]), batch_size=4)
+    guard.consolidate(Loaded(loader, tuple).part(ranks))
+    return (*rows, guard.state.A.flat())
+
+
 def one_of(rank: int, world: int, folder: Path) -> None:
     """What each process does: everything, into a file of its own."""
     torch.set_num_threads(1)
     place = f"file://{folder}/rendezvous"
     dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=timedelta(seconds=60))
-    torch.save({**everything(folder), "refused": refused()}, folder / f"{rank}.pt")
+    torch.save({**everything(folder), "refused": refused(), "scarce": scarce()}, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -233,6 +233,15 @@ def test_one_example_is_one_step() -> None:
     assert (learner.learnt, learner.seen) == (5, (0, 1, 2, 3, 4, 5))  # each new class began a task
 
 
+def test_a_class_that_is_alone_ends_a_task() -> None:
+    """One output's probability is 1 whatever the weights; there will be more of them."""
+    model = OnlineClassifier(EWC(1.0), task=10)
+    rows = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).tolist()
+    for i, (u, v) in enumerate(rows):
+        model.learn_one({"u": u, "v": v}, "abc"[i % 3])
+    assert set(model.predict_proba_one({"u": 0.0, "v": 0.0})) == {"a", "b", "c"}
+
+
 def test_a_task_is_so_many_examples() -> None:
     """EWC looks back after every 40: the same as a learner whose tasks are finished by hand."""
     x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,43 @@ def test_an_ordinary_loop_needs_two_lines() -> None:
         return float((quadratic.A * away.square()).flat().sum())
 
     assert strayed(held) < 0.2 * strayed(free)
+
+
+@pytest.mark.parametrize("kind", ["pair", "loader", "examples"])
+def test_a_rehearsal_leaves_no_trace(kind: str) -> None:
+    """Nothing of the model, of the guard or of anybody's draws; what it would say at the end it says."""
+    stream = toy_stream("domain")
+    train = stream[0].train
+
+    class Drawing(TensorDataset):
+        def __getitem__(self, i: int) -> tuple[Tensor, ...]:
+            random.random(), np.random.rand(), torch.rand(())  # noqa: NPY002 (as people do)
+            return super().__getitem__(i)
+
+    data = {
+        "pair": (train.x, train.y),
+        "loader": DataLoader(Drawing(train.x, train.y), batch_size=7, shuffle=True),
+        "examples": train,
+    }[kind]
+    net = toy_net(stream.outputs)
+    guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), chain(EWC(1.0, importance="sampled"), Replay(9)))
+    with pytest.raises(MethodError, match=r"guard\.begin"):
+        guard.rehearse(data)
+    guard.begin()
+    before, drawn = guard.state_dict(), (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())  # noqa: NPY002
+    own, costs = weights(net), replace(guard.costs)
+    guard.rehearse(data)
+    after = guard.state_dict()
+    assert (own.keys(), same(own, weights(net)), guard.costs) == (weights(net).keys(), True, costs)
+    assert same(before["tensors"], after["tensors"])
+    assert before["meta"] == after["meta"]
+    assert random.getstate() == drawn[0]
+    assert np.array_equal(np.random.get_state()[1], drawn[1])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), drawn[2])
+    guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), EWC(1.0, importance="empirical"))
+    guard.begin()
+    with pytest.raises(MethodError, match="needs labels"):
+        guard.rehearse(train.x)
 
 
 def test_pair_loader_and_examples_are_the_same_data() -> None:

@@ -59,6 +59,10 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
         assert "ranks with the seeds [0, 1] would draw differently" in found["refused"]
         assert "ewc needs each weight whole" in found["refused"]
         assert "DTensor" in found.pop("refused")
+        x, y, A = found.pop("scarce")
+        assert x.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+        assert y.tolist() == [3]
+        assert float(A.sum()) > 0
     apart = {key: float((first[key] - alone[key]).abs().max()) for key in alone}
     for key, distance in apart.items():
         print(f"{distance:.1e}  {key}")

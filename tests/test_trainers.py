@@ -175,14 +175,16 @@ def test_what_cannot_end_is_not_begun(tmp_path: Path) -> None:
 
     class Texts(Sentences):
         def __getitem__(self, i: int) -> dict[str, Tensor]:
-            return {"input_ids": ids[i], "labels": ids[i]}
+            return {"input_ids": ids[i], "attention_mask": torch.ones_like(ids[i]), "labels": ids[i]}
 
     task, before = sentences("domain").tasks[0], [p.clone() for p in net.parameters()]
-    inputs = {"scenario": "domain", "inputs": ("input_ids",)}
+    refused, optimizer = keeper(EWC(1.0), scenario="domain"), torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.raises(MethodError, match=r"logits \[B, C\]"):
-        train(net, tmp_path, task, keeper(EWC(1.0), **inputs), dataset=Texts)
+        train(net, tmp_path, task, refused, dataset=Texts, optimizer=optimizer)
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
-    train(net, tmp_path, task, keeper(SI(1.0), **inputs), dataset=Texts)
+    train(net, tmp_path, task, keeper(SI(1.0), scenario="domain"), dataset=Texts, optimizer=optimizer)  # it is free
+    train(bert(EACH), tmp_path, task, refused)  # and so is the callback
+    assert refused.guard.learnt == 1
     assert not all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
 
 

@@ -29,7 +29,7 @@ from .around import Around
 from .errors import DataError, MethodError
 from .loaders import Nothing, Spread, examples_of
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
-from .random import generator
+from .random import generator, untouched
 from .ranks import Ranks, bare, whole
 from .stream import Examples, Scenario, Tensors
 from .vector import Vector
@@ -223,7 +223,15 @@ class Guard:
         part = mixed.cut(len(self._new.y), self.ranks)
         if part is mixed:
             self._part, self._split = len(self._new.y), False
+        else:
+            self._part = len(self._new.y) // self.ranks.world
         return part
+
+    @property
+    def share(self) -> float:
+        """For how many of the step's new examples the loss of this rank stands: its own, or where all are mixed with what is replayed, its share."""
+        assert self._new is not None
+        return len(self._new.y) / self.ranks.world if "examples" in self._slots else self._part
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The loss of a mixed batch, with what the method adds to it; at least in single precision."""
@@ -305,17 +313,13 @@ class Guard:
         Raises:
             MethodError: no step was taken since the last task ended; inputs alone for a method that needs labels.
         """
-        if isinstance(data, Tensor):
-            if self.method.labels:
-                raise MethodError(f"{self.method.name} needs labels at the end of a task: consolidate((x, y))")
-            data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
+        examples = self._brought(data)
         if not self._open:
             raise MethodError(
                 "consolidate ends a task, but none has begun: no step was taken of the optimizer that the guard is attached to (a step begins a "
                 "task, or guard.begin()); where each task has an optimizer of its own, guard.attach(optimizer)"
             )
         self._same_weights()
-        examples = data if isinstance(data, Examples) else examples_of(data)
         if self.ranks.world > 1:
             examples = Spread(examples, self.ranks)
         if len(examples) == 0:
@@ -326,17 +330,35 @@ class Guard:
         self.learnt += 1
         self._open = False
 
-    def rehearse(self, examples: Examples) -> None:
-        """Tries on two of a task's examples what the method will do when the task ends, and keeps nothing: what cannot be is said before
-        training, not after. Of several ranks all call it with the same examples."""
-        if "end" not in self._slots or not self._open:
+    def rehearse(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
+        """Tries on the first two examples what `consolidate` will do with all of them, and keeps nothing: what cannot be is said before a task
+        is trained on, not after.
+
+        Args:
+            data: as in `consolidate`.
+
+        Raises:
+            MethodError: no task has begun; or what `consolidate` would say.
+        """
+        if not self._open:
+            raise MethodError("rehearse tries the end of a task, and none has begun: guard.begin()")
+        if "end" not in self._slots:
             return
-        few = examples.subset(torch.arange(min(2 * self.ranks.world, len(examples)))).part(self.ranks)
+        with untouched():
+            chunk = next(self._brought(data).all(2))
+        few: Examples = Tensors(chunk.x, chunk.y)
         if self.ranks.world > 1:
             few = Spread(few, self.ranks)
         edge = replace(self._edge(few, self._mask), costs=Costs())
-        with self._plain():
+        with untouched(), self._plain():
             self.method.end(copy.deepcopy(self.state), edge)
+
+    def _brought(self, data: Any) -> Examples:
+        if isinstance(data, Tensor):
+            if self.method.labels:
+                raise MethodError(f"{self.method.name} needs labels at the end of a task: consolidate((x, y))")
+            data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
+        return data if isinstance(data, Examples) else examples_of(data)
 
     # --- saving -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

@@ -94,6 +94,11 @@ class Spread(Examples):
     def __init__(self, own: Examples, ranks: Ranks) -> None:
         self.own, self.ranks = own, ranks
         [self.owner] = ranks.gather(torch.full((len(own),), ranks.rank))
+        without = set(range(ranks.world)) - set(self.owner.tolist())
+        if without and len(self.owner):
+            raise DataError(
+                f"rank(s) {sorted(without)} bring no examples to the end of a task: each must bring one or more"
+            )
         self.rows = torch.arange(len(self.owner))
 
     def __len__(self) -> int:

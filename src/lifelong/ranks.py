@@ -107,7 +107,7 @@ class Ranks:
             dist.all_gather(parts, padded, group=self.group)
         found = torch.cat([part[:count] for part, (count, _) in zip(parts, said)])
         return tuple(
-            column.contiguous().view(t.dtype).view(-1, *t.shape[1:]).to(t.device)
+            column.clone(memory_format=torch.contiguous_format).view(t.dtype).view(-1, *t.shape[1:]).to(t.device)
             for t, column in zip(tensors, found.split(widths, 1))
         )
 

@@ -59,7 +59,9 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
         return hessian(edge, limit)
 
     def cotangents(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        if f.shape[1] == 1 and edge.task is None:  # a learner's outputs may be more when classes come
+        if (
+            f.shape[1] == 1 and edge.steps is None
+        ):  # in somebody's own loop; a learner's outputs may be more when classes come
             raise MethodError(
                 "one output has the probability 1 whatever the weights, so that its Fisher information is 0 and nothing would be held: give the "
                 "network two outputs, or take a method that asks no probabilities (mas, si, l2)"

@@ -25,6 +25,7 @@ from ..checkpoint import Store
 from ..errors import MethodError, RunError
 from ..guard import Guard, carried, protect
 from ..method import Batch, Method
+from ..random import untouched
 from ..stream import Scenario
 from .loaded import Loaded
 from .packed import Packed
@@ -75,7 +76,6 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         self._names: tuple[str, ...] | None = None  # of the weights that are trained
         self._hooks: list[Any] = []
         self._batch: Batch | None = None
-        self._own = 0  # of its examples, how many are the Trainer's
         self._passed = False  # whether a gradient came back through the method's loss
 
     # --- a task -----------------------------------------------------------------------------------------------------
@@ -87,8 +87,19 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         model: nn.Module = given["model"]
         self.net = Packed(model, self.inputs, self.length)
         self.examples = Loaded(given["train_dataloader"], self._read)
-        guard = protect(self.net, given["optimizer"], self.method, scenario=self.scenario, seed=self.seed)
-        self.guard = guard
+        self.guard = protect(self.net, given["optimizer"], self.method, scenario=self.scenario, seed=self.seed)
+        try:
+            self._begin(self.guard, args, state)
+        except BaseException:  # the optimizer may be given to another
+            self._detach()
+            raise
+        if self._partakes:
+            self._hooks = [
+                model.register_forward_pre_hook(self._mix, with_kwargs=True),
+                model.register_forward_hook(self._lose, with_kwargs=True),
+            ]
+
+    def _begin(self, guard: Guard, args: TrainingArguments, state: TrainerState) -> None:
         saved = self._saved if not state.global_step else _read(_folder(args, state))
         if saved is not None:
             guard.load_state_dict(saved)
@@ -96,19 +107,14 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
             raise MethodError(
                 "the model has other trainable weights than in the task before: give the callback the same model, with the same adapter"
             )
-        self._names = guard.theta.names
         if saved is None or not saved["meta"]["open"]:
-            with torch.random.fork_rng(devices=[]):  # a data set may draw
+            with untouched():
                 classes = None if self.scenario == "domain" else self.examples.labels.unique().tolist()
             guard.begin(classes)
         if saved is None:
-            with torch.random.fork_rng(devices=[]), _whole(model):
-                guard.rehearse(self.examples)
-        if self._partakes:
-            self._hooks = [
-                model.register_forward_pre_hook(self._mix, with_kwargs=True),
-                model.register_forward_hook(self._lose, with_kwargs=True),
-            ]
+            with _whole(self.net.model):
+                guard.rehearse(self.examples.part(guard.ranks))
+        self._names = guard.theta.names
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -127,7 +133,7 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         assert self.guard is not None
-        with torch.random.fork_rng(devices=[]), _whole(self.net.model):
+        with untouched(), _whole(self.net.model):
             self.guard.consolidate(self.examples.part(self.guard.ranks))
         self._saved = self.guard.state_dict()
         self._detach()
@@ -142,7 +148,6 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         if not (model.training and torch.is_grad_enabled() and given.get("labels") is not None):
             return None
         assert self.guard is not None
-        self._own = len(given["labels"])
         self._batch = self.guard.mix(self.net.pack(given), given["labels"])
         return args, {**given, **self.net.unpack(self._batch.x), "labels": self._batch.y}
 
@@ -156,7 +161,7 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         whole = given.get(
             "num_items_in_batch"
         )  # of all batches that are accumulated, where the model is to divide by it
-        output["loss"] = loss if whole is None else loss * (self._own / whole)
+        output["loss"] = loss if whole is None else loss * (self.guard.share / whole)
         return output
 
     def _came(self, gradient: Tensor) -> None:

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, final
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import MethodError
 from ..guard import Guard, carried, protect
 from ..method import Batch, Method
+from ..random import untouched
 from ..stream import Scenario
 from .loaded import Loaded
 
@@ -89,16 +89,22 @@ class LifelongCallback(Callback):
         self.examples = Loaded(loader, self.read)
         guard = protect(pl_module, trainer.optimizers[0], self.method, scenario=self.scenario, seed=self.seed)
         self.guard = guard
+        try:
+            self._begin(guard)
+        except BaseException:  # the optimizer may be given to another
+            guard.remove()
+            raise
+
+    def _begin(self, guard: Guard) -> None:
         saved = self._saved
         if saved is not None:
             guard.load_state_dict(saved)
         if saved is None or not saved["meta"]["open"]:
-            with torch.random.fork_rng(devices=[]):  # a data set may draw
+            with untouched():
                 classes = None if self.scenario == "domain" else self.examples.labels.unique().tolist()
             guard.begin(classes)
         if saved is None:
-            with torch.random.fork_rng(devices=[]):
-                guard.rehearse(self.examples)
+            guard.rehearse(self.examples.part(guard.ranks))
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
         """What a step should learn from (see `Guard.mix`)."""
@@ -109,7 +115,7 @@ class LifelongCallback(Callback):
         return self._present.loss(output, batch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with torch.random.fork_rng(devices=[]):
+        with untouched():
             self._present.consolidate(self.examples.part(self._present.ranks))
         self._saved = self._present.state_dict()
         self._present.remove()

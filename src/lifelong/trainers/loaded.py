@@ -43,7 +43,7 @@ class Loaded(Examples):
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         own = order.cpu() if self.rows is None else self.rows[order.cpu()]
-        for index in own.split(rows):
+        for index in own.split(rows) if len(own) else ():
             yield Chunk(*self.read(self.loader.collate_fn([self.loader.dataset[i] for i in index.tolist()])))
 
     def subset(self, index: Tensor) -> Loaded:
@@ -56,5 +56,5 @@ class Loaded(Examples):
     @property
     def labels(self) -> Tensor:
         if self._labels is None:
-            self._labels = torch.cat([chunk.y for chunk in self.all()])
+            self._labels = torch.cat([torch.zeros(0, dtype=torch.int64), *(chunk.y for chunk in self.all())])
         return self._labels
