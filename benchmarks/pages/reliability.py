@@ -66,7 +66,7 @@ What a run does when something goes wrong, and how it was tried. The table below
 | Ctrl-C or SIGTERM | it stops at the next pause, a thousand examples away or so, or after the evaluation or the writing that it is in; everything is saved; exit status 130 |
 | the disk is full, or a file may not grow | one line says which file, exit status 1; the checkpoint before is whole |
 | a checkpoint is cut short or altered | its hash does not fit: the one before it is taken, `events.jsonl` notes it; without any the run begins anew |
-| a checkpoint is another run's | refused; the message says what differs (method, training, precision, seed, scenario, tasks) |
+| a checkpoint is another run's | refused; the message says what differs (method, training, network, precision, seed, scenario, tasks, data) |
 | inputs that are NaN or infinite | those in memory are looked at when their task begins, and the rows are named; those that are read as needed show in the loss |
 | the loss is NaN or infinite | training stops at the end of the epoch, or before the next checkpoint, and says in which task and steps it was so. Nothing in a step waits for that |
 | weights that are NaN | are never saved: the checkpoint before is kept |

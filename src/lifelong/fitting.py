@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import nn
 from .budget import Budget
 from .checkpoint import Store
 from .claim import claimed
+from .digest import same_data, trace
 from .errors import DataError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause
 from .method import Method, is_method
@@ -86,6 +88,7 @@ def fit(
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     run = Run.of(stream)
     folder = None if out is None else Path(out)
+    beside = {} if folder is None or ranks.rank else _beside(folder, stream)
     with nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
             job = Job(method.name, seed)
@@ -113,8 +116,29 @@ def fit(
                 ranks=ranks,
             )
             if folder is not None and not ranks.rank:
-                run.write(folder)
+                replace(run, records={**beside, **run.records}).write(folder)
     return run
+
+
+def _beside(folder: Path, stream: Stream) -> dict[Job, Record]:
+    """What other methods and seeds have measured in this directory.
+
+    Raises:
+        RunError: on other data.
+    """
+    found = {}
+    for place in sorted((folder / "checkpoint").glob("*/*")):
+        told = Store(place).told() if place.name.isdigit() else None
+        if told is None:
+            continue
+        try:
+            record = Record.from_json(told["record"])
+            other = {**told["about"], "data": _met(told)}
+        except (LookupError, TypeError, ValueError, RunError):
+            continue  # of another version; going on from it says what is wrong
+        _same_run({k: other[k] for k in ("scenario", "stream", "data")}, _about(None, stream), place)
+        found[Job(place.parent.name, int(place.name))] = record
+    return found
 
 
 def learn(
@@ -237,7 +261,7 @@ def _follow(
     after: Callable[[Record], None],
     budget: Budget,
 ) -> Record:
-    record, about = Record.empty(len(stream)), _about(learner, stream)
+    record, about = Record.empty(len(stream)), {} if store is None else _about(learner, stream)
     if learner.every is not None:
         record.trace = Trace(learner.every)
     saved = store.newest() if store is not None else None
@@ -250,7 +274,8 @@ def _follow(
         learner.verify()
         if not learner.ranks.rank:
             state = learner.state_dict()
-            state["meta"] |= {"record": record.to_json(), "about": about}
+            words = {k: v for k, v in about.items() if k != "data"}
+            state["meta"] |= {"record": record.to_json(), "about": words, "data": about["data"]}
             store.save(state)
 
     learner.limit = budget.share(learner.learnt, len(stream))
@@ -297,28 +322,60 @@ def _follow(
     return record
 
 
-def _about(learner: Learner, stream: Stream) -> dict[str, Any]:
-    """What a checkpoint is of, in words: another run's is told from it."""
+def _about(learner: Learner | None, stream: Stream) -> dict[str, Any]:
+    """What a checkpoint is of, in words, and a trace of the data: another run's is told from it."""
     tasks = json.dumps([[t.name, len(t.train), len(t.test)] for t in stream]).encode()
-    said = {"method": learner.method, "training": learner.training, "precision": learner.dtype}
-    return {
-        **{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in said.items()},
-        "seed": learner.seed,
-        "scenario": learner.scenario,
+    said = {
+        "scenario": stream.scenario,
         "stream": f"{len(stream)} tasks, by names and sizes {hashlib.sha256(tasks).hexdigest()[:12]}",
+        "data": trace(stream),
     }
+    if learner is None:
+        return said
+    words = {
+        "method": learner.method,
+        "training": learner.training,
+        "precision": learner.dtype,
+        "network": learner.net,
+    }
+    return {**{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in words.items()}, "seed": learner.seed, **said}
+
+
+def _met(meta: dict[str, Any]) -> list[Any]:
+    """The trace of the data of which a checkpoint is made: what was not trained on yet may have been mended since."""
+    begun = 2 * (meta["learnt"] + (meta["at"] is not None))
+    return [part if i % 2 or i < begun else None for i, part in enumerate(meta.get("data", []))]
+
+
+def _same_run(was: dict[str, Any], here: dict[str, Any], place: Path) -> None:
+    """Raises `RunError` where a checkpoint is of another run than this one."""
+    for key, value in was.items():
+        if key == "data" and (not value or same_data(value, here[key])):  # none: of a version before
+            continue
+        if key == "data":
+            changed = [i for i, (a, b) in enumerate(zip(value, here[key])) if not same_data([a], [b])]
+            part = (
+                f"the {'test' if changed[0] % 2 else 'training'} examples of task {changed[0] // 2 + 1}"
+                if changed
+                else "the tasks"
+            )
+            what = f"its data are others ({part})"
+        elif value != here.get(key):
+            first = next(
+                ((a, b) for a, b in zip(str(value).split("\n"), str(here.get(key)).split("\n")) if a != b), None
+            )
+            a, b = first or (value, here.get(key))
+            what = f"its {key} is {_short(a)}, here it is {_short(b)}"
+        else:
+            continue
+        raise RunError(f"the checkpoint in {place} is another run's: {what}; choose another --out, or remove it")
 
 
 def _resumed(learner: Learner, stream: Stream, saved: dict[str, Any], about: dict[str, Any], place: Path) -> Record:
     """Takes `learner` to where a checkpoint was saved; gives what had been measured by then."""
     meta = saved["meta"]
     try:
-        for key, was in meta.get("about", {}).items():
-            if was != about.get(key):
-                raise RunError(
-                    f"the checkpoint in {place} is another run's: its {key} is {_short(was)}, here it is {_short(about.get(key))}; choose "
-                    "another --out, or remove it"
-                )
+        _same_run({**meta.get("about", {}), "data": _met(meta)}, about, place)
         record = Record.from_json(meta["record"])
         before = None if record.trace is None else record.trace.every
         if before != learner.every:
