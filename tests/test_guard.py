@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lifelong import EWC, L2, SI, DataError, Joint, LwF, Method, MethodError, Replay, chain, protect
+from lifelong.guard import Guard
 from lifelong.method import Batch, Spec
 from lifelong.vector import Vector
 from toys import same, toy_net, toy_stream, weights
@@ -417,3 +418,53 @@ def test_a_refusal_leaves_the_guard_where_it_was_and_two_may_share_an_optimizer(
         guard.attach(both)
     assert alone._optimizer_step_pre_hooks
     protect(nets[0], both, Method())  # does nothing, and meets nobody
+
+
+def test_ordinary_slips_are_told_with_their_mend() -> None:
+    stream = toy_stream("domain")
+    net, x, y = toy_net(stream.outputs), stream[0].train.x, stream[0].train.y
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for given in ([optimizer, optimizer], net):
+        with pytest.raises(MethodError, match=r"protect\(model, optimizer, method\) with one torch optimizer"):
+            protect(net, given, EWC(1.0))  # type: ignore[arg-type]
+    guard = protect(net, optimizer, Replay(20))
+    with pytest.raises(DataError, match="expected tensors, got ndarray"):
+        guard.mix(x.numpy(), y.numpy())
+    loop_with(guard, x[:16], y[:16].int())
+    batch = guard.mix(x[:16], y[:16])
+    assert len(batch.y) > 16
+    with pytest.raises(DataError, match=r"16 outputs for the 32 examples of the mixed batch.*model\(batch.x\)"):
+        guard.loss(net(x[:16]), batch)
+    with pytest.raises(DataError, match=r"labels are output indices, from 0 to 2"):
+        guard.loss(net(x[:16]), guard.mix(x[:16], y[:16] + 3)._replace(x=x[:16], y=y[:16] + 3))
+
+
+def loop_with(guard: Guard, x: Tensor, y: Tensor) -> None:
+    batch = guard.mix(x, y)
+    guard.optimizer.zero_grad()
+    guard.loss(guard.model(batch.x), batch).backward()
+    guard.optimizer.step()
+
+
+def test_what_was_saved_of_something_else() -> None:
+    stream = toy_stream("domain")
+    net = toy_net(stream.outputs)
+    guard = protect(net, torch.optim.SGD(net.parameters(), lr=0.1), Replay(10))
+    loop_with(guard, stream[0].train.x, stream[0].train.y)
+    saved = guard.state_dict()
+
+    def load(net: nn.Module, method: Method, state: dict[str, Any]) -> None:
+        protect(net, torch.optim.SGD(net.parameters(), lr=0.1), method).load_state_dict(state)
+
+    with pytest.raises(MethodError, match=r"slots=10.*this guard has Replay\(slots=40"):
+        load(net, Replay(40), saved)
+    with pytest.raises(MethodError, match=r"\[3, 16\] there, \[5, 16\] here\): give it the layers and as many outputs"):
+        load(toy_net(5), Replay(10), saved)
+    with pytest.raises(MethodError, match=r"expected what guard.state_dict\(\) gave"):
+        load(net, Replay(10), net.state_dict())
+    load(net, Replay(10), saved)
+    with (
+        torch.no_grad(),
+        pytest.warns(UserWarning, match="not those that this was saved beside.*load the model's first"),
+    ):
+        load(toy_net(stream.outputs, seed=1), Replay(10), saved)

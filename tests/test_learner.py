@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from lifelong import (
     EWC,
@@ -30,6 +31,8 @@ from lifelong import (
     chain,
     fit,
 )
+from lifelong.errors import RunError
+from lifelong.nets import MLP
 from lifelong.random import generator
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
@@ -358,6 +361,39 @@ def test_what_is_predicted_of() -> None:
     assert torch.equal(learner.predict(task.test.x.double().numpy()), learner.predict(task.test.x))
     with pytest.raises(DataError, match=r"x\[None\]"):
         learner.predict(task.test.x[0])
+
+
+def test_what_is_no_network_no_method_and_no_training() -> None:
+    stream = toy_stream("domain")
+    net = toy_net(stream.outputs)
+    for make, said in (
+        (lambda: Learner(MLP((8,)), EWC(1.0)), "net MLP.*expected a torch.nn.Module"),
+        (lambda: Learner(net, "ewc"), "'ewc': expected a method such as"),
+        (lambda: Learner(net, EWC(1.0), {"lr": 1}), r"training \{'lr': 1\}: expected Training"),
+        (
+            lambda: Learner(net, EWC(1.0), scenario="classes"),
+            "scenario 'classes': expected one of 'task', 'domain', 'class'",
+        ),
+        (lambda: EWC("3"), "ewc: strength '3': expected a number"),
+        (lambda: Replay(2.5), "replay: slots 2.5: expected 0 or more, a whole number"),
+        (lambda: fit(Finetune(), net, stream, seeds=0), "seeds 0: expected how many"),
+        (lambda: fit(Finetune(), net, stream, seeds="3"), "seeds '3': expected how many"),
+        (lambda: fit(Finetune(), (64,), stream), r"net \(64,\): expected a torch.nn.Module"),
+    ):
+        with pytest.raises(MethodError, match=said):
+            make()
+    with pytest.raises(RunError, match="finetune seed 7 is not in this run; there are finetune seed 0"):
+        fit(Finetune(), net, stream).matrix(seed=7)
+
+
+@pytest.mark.parametrize(("change", "said"), [(Tensor.long, "x.float"), (lambda x: x[:, :-1], "mat1 and mat2 shapes")])
+def test_inputs_that_the_network_cannot_take(change: Callable[[Tensor], Tensor], said: str) -> None:
+    stream = toy_stream("domain")
+    parts = {
+        name: Tensors(change(getattr(stream[0], name).x), getattr(stream[0], name).y) for name in ("train", "test")
+    }
+    with pytest.raises(MethodError, match=f"cannot take the inputs of task .*{said}"):
+        Learner(toy_net(stream.outputs), EWC(1.0)).learn(replace(stream[0], **parts))
 
 
 def test_a_task_that_is_gone_on_with_is_the_same() -> None:

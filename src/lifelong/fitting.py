@@ -85,7 +85,11 @@ def fit(
                 "a budget of compute counts one rank's passes, and ranks would stop at different steps: learn within it on one process"
             )
         budget.check(method, net, stream, training)
+    if isinstance(seeds, str) or (isinstance(seeds, int) and seeds < 1):
+        raise MethodError(f"seeds {seeds!r}: expected how many (1 or more), or a list of them")
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not (isinstance(net, nn.Module) or callable(net)):
+        raise MethodError(f"net {net!r}: expected a torch.nn.Module, or what makes one, such as MLP((100,))")
     run = Run.of(stream)
     folder = None if out is None else Path(out)
     beside = {} if folder is None or ranks.rank else _beside(folder, stream)

@@ -16,6 +16,7 @@ The loop may run in several processes (`DistributedDataParallel`), and take a st
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -71,6 +72,18 @@ def protect(
     return Guard(model, _innermost(optimizer), method, scenario, seed, clip, ranks)
 
 
+def _other(what: str, there: Any, here: Any) -> str:
+    if what == "constants":
+        return f"this was saved by {there}, and this guard has {here}: protect with the constants of before"
+    differ = [f"{a} there, {b} here" for a, b in zip(there, here) if a != b] or [
+        f"{len(there)} there, {len(here)} here"
+    ]
+    return (
+        f"the model has other trainable weights than the one that this was kept for ({differ[0]}): give it the layers and as many outputs as it had, "
+        "those of classes to come included (a Learner with grows=True gets more as they come)"
+    )
+
+
 def carried(method: Method, *, loop: str = "", mend: str = "use Learner or fit") -> None:
     """Raises `MethodError` for a method that somebody else's `loop` cannot carry, or for what is none."""
     if not is_method(method).portable:
@@ -83,7 +96,12 @@ def carried(method: Method, *, loop: str = "", mend: str = "use Learner or fit")
 def _innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The one that steps, within those that wrap it (accelerate's)."""
     while not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-        optimizer = optimizer.optimizer  # type: ignore[attr-defined]
+        if not hasattr(optimizer, "optimizer"):
+            got = "several" if isinstance(optimizer, list | tuple) else f"a {type(optimizer).__name__}"
+            raise MethodError(
+                f"expected protect(model, optimizer, method) with one torch optimizer, got {got}: guard each with a protect of its own"
+            )
+        optimizer = optimizer.optimizer
     return optimizer
 
 
@@ -127,6 +145,15 @@ class Guard:
         self._steps = 0  # of the present task
         self._hooks: list[Any] = []
         self.attach(optimizer)
+
+    @property
+    def _mark(self) -> tuple[float, float]:
+        """Σ ±θ with signs in turn, and ‖θ‖: by which a model is told from one whose weights were not loaded."""
+        if not self._slots:  # the weights may be sharded
+            return 0.0, 0.0
+        flat = [t.detach().reshape(-1) for t in self.theta.tensors]
+        signed = torch.stack([t[::2].double().sum() - t[1::2].double().sum() for t in flat]).sum()
+        return float(signed), float(torch.stack([t.norm().double() for t in flat]).norm())
 
     @property
     def _device(self) -> torch.device:
@@ -211,6 +238,7 @@ class Guard:
         if not self._open:
             self.begin()
         self._labelled(x, y)
+        y = y.long()
         own = self._new = Batch(x, y, self._mask)
         self._fresh, self._lost = True, False
         self._part, self._split = len(y), self.ranks.world > 1
@@ -238,8 +266,17 @@ class Guard:
         if output.dtype in (torch.bfloat16, torch.float16):
             output = output.float()
         self._lost = True
+        if output.shape[:1] != batch.y.shape[:1]:
+            raise DataError(
+                f"{len(output)} outputs for the {len(batch.y)} examples of the mixed batch: the model answers that, guard.loss(model(batch.x), batch)"
+            )
         claims, adds = "criterion" in self._slots, "loss" in self._slots
-        loss = self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
+        try:
+            loss = (
+                self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
+            )
+        except IndexError as error:
+            raise DataError(f"{error}: labels are output indices, from 0 to {output.shape[1] - 1}") from error
         if adds:
             loss = loss + self.method.loss(self.state, self.model, batch, output)
         if "observe" in self._slots and torch.is_grad_enabled() and self._new is not None:
@@ -366,6 +403,9 @@ class Guard:
         tensors, skeleton = tree.split({"state": self.state, "draws": self._draws}, "guard")
         meta = {
             "method": self.method.name,
+            "constants": str(self.method),
+            "weights": [list(t.shape) for t in self.theta.tensors],
+            "mark": self._mark,
             "state": skeleton,
             "outputs": None if self.spec is None else self.spec.outputs,
             "learnt": self.learnt,
@@ -377,11 +417,28 @@ class Guard:
         return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Goes back to what `state_dict` gave. Load the model's weights first."""
+        """Goes back to what `state_dict` gave. Load the model's weights first.
+
+        Raises:
+            MethodError: it is of another method, of other constants, or of another model.
+        """
+        if not saved.keys() >= {"meta", "tensors"}:
+            raise MethodError(
+                f"expected what guard.state_dict() gave, got {', '.join(map(repr, saved))[:100]}: the model loads its own"
+            )
         meta = saved["meta"]
-        tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         if meta["method"] != self.method.name:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
+        for key, here in (("constants", str(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
+            if meta.get(key, here) != here:
+                raise MethodError(_other(key, meta[key], here))
+        signed, length = self._mark
+        if abs(meta.get("mark", self._mark)[0] - signed) > 0.02 * length:  # in half precision it would be nearer
+            warnings.warn(
+                "the model's weights are not those that this was saved beside: load the model's first, or it will be held to another's",
+                stacklevel=2,
+            )
+        tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         nodes = dict(meta["state"]["items"])
         if meta["outputs"] is not None:
             now = self._width
@@ -456,6 +513,8 @@ class Guard:
         return found
 
     def _labelled(self, x: Tensor, y: Tensor) -> None:
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+            raise DataError(f"expected tensors, got {type(x).__name__} and {type(y).__name__}: torch.as_tensor(...)")
         if y.dim() != 1 or len(y) != len(x) or y.is_floating_point():
             raise DataError(
                 f"labels of {y.dtype} {list(y.shape)} for {len(x)} inputs: expected output indices [B] (one class an example: methods that have part "

@@ -20,7 +20,7 @@ from . import tree
 from .around import Around
 from .errors import DataError, MethodError, TrainingError
 from .growth import Growth, carry_moments, grow
-from .method import Batch, Costs, Edge, Method, Spec, cross_entropy
+from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
 from .random import derive, generator
 from .ranks import ALONE, Ranks
 from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
@@ -101,8 +101,14 @@ class Learner:
         grows: bool = False,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.method = method if method is not None else Method()
+        self.method = is_method(method) if method is not None else Method()
         self.method.check(scenario)
+        if not isinstance(net, nn.Module):
+            raise MethodError(
+                f"net {net!r}: expected a torch.nn.Module, such as MLP((100,))(stream.shape, stream.outputs)"
+            )
+        if not isinstance(training, Training | None):
+            raise MethodError(f"training {training!r}: expected Training(lr=..., epochs=...)")
         ranks.check(self.method)
         self.training = training if training is not None else Training()
         if grows and scenario != "class":
@@ -580,9 +586,18 @@ class Learner:
         if task is None:
             raise MethodError("the network's outputs are not known before its first task")
         was = self.net.training
-        with torch.no_grad():
-            output = self.net.eval()(self._input(next(task.test.all(1)).x))
-        self.net.train(was)
+        x = self._input(next(task.test.all(1)).x)
+        try:
+            with torch.no_grad():
+                output = self.net.eval()(x)
+        except (RuntimeError, IndexError) as error:
+            numbers = "" if x.is_floating_point() else "; layers of weights take x.float(), an embedding takes indices"
+            raise MethodError(
+                f"the network cannot take the inputs of task {task.name!r}, {x.dtype} {list(x.shape[1:])} each "
+                f"({str(error).splitlines()[0]}){numbers}"
+            ) from error
+        finally:
+            self.net.train(was)
         if not isinstance(output, Tensor) or output.dim() != 2:
             got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")

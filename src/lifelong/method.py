@@ -183,10 +183,19 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
 
 
 def not_negative(name: str, **constants: float) -> None:
-    """Raises `MethodError` for a constant below 0."""
+    """Raises `MethodError` for a constant below 0, or for what is no number."""
     for constant, value in constants.items():
+        if not isinstance(value, int | float):
+            raise MethodError(f"{name}: {constant} {value!r}: expected a number")
         if not value >= 0:
             raise MethodError(f"{name}: {constant} {value}: expected 0 or more; below 0 a penalty would push away")
+
+
+def whole_number(name: str, least: int, **constants: object) -> None:
+    """Raises `MethodError` for what is no whole number of at least `least`."""
+    for constant, value in constants.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise MethodError(f"{name}: {constant} {value!r}: expected {least} or more, a whole number")
 
 
 class GradOf(Protocol):
@@ -379,6 +388,10 @@ class Method:
                 raise MethodError(
                     f"{self.name}: {constant} {getattr(self, constant)!r}: expected one of {', '.join(map(repr, kinds))}"
                 )
+        if scenario not in typing.get_args(Scenario):
+            raise MethodError(
+                f"scenario {scenario!r}: expected one of {', '.join(map(repr, typing.get_args(Scenario)))}"
+            )
         if scenario not in self.scenarios:
             why = (
                 f"needs to know the task at test time, which the scenario {scenario!r} hides"

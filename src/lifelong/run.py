@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 
 from .checkpoint import write_atomically, writing
+from .errors import RunError
 from .matrix import Interval, RMatrix, interval
 from .online import Trace, anytime, min_acc, wc_acc
 
@@ -169,9 +170,17 @@ class Run:
         return tuple(job.seed for job in self.records if job.method == (method or self.methods[0]))
 
     def matrix(self, method: str | None = None, seed: int | None = None) -> RMatrix:
-        """R of one seed (default: the first) of a method (default: the first)."""
+        """R of one seed (default: the first) of a method (default: the first).
+
+        Raises:
+            RunError: it is not there.
+        """
         method = method or self.methods[0]
-        return self.records[Job(method, self.seeds(method)[0] if seed is None else seed)].matrix
+        job = Job(method, self.seeds(method)[0] if seed is None else seed)
+        if job not in self.records:
+            there = ", ".join(f"{j.method} seed {j.seed}" for j in self.records)
+            raise RunError(f"{job.method} seed {job.seed} is not in this run; there are {there}")
+        return self.records[job].matrix
 
     def measures(self, job: Job) -> dict[str, float]:
         """All summary measures of a job. Intransigence is against `joint` with the same seed, where it was run."""

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MethodError
-from ..method import Batch, Edge, GradOf, Method, Spec, not_negative
+from ..method import Batch, Edge, GradOf, Method, Spec, not_negative, whole_number
 from ..parts.dual import dual
 from ..parts.groups import gradients
 from ..parts.memory import opened, ring
@@ -46,8 +45,7 @@ class GEM(Method):
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
 
     def __post_init__(self) -> None:
-        if self.slots < 0:
-            raise MethodError(f"gem: slots {self.slots}: expected 0 (no memory) or more")
+        whole_number("gem", 0, slots=self.slots)
         not_negative(self.name, margin=self.margin)
 
     @property

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..growth import IndexMap
-from ..method import Batch, Edge, Method, Spec, Step
+from ..method import Batch, Edge, Method, Spec, Step, whole_number
 from ..parts.fisher import evaluating
 from ..parts.rehearsal import Past, drawn
 from ..parts.within import arriving, before, join, place
@@ -67,8 +67,7 @@ class LatentReplay(Method):
     neutral: ClassVar[dict[str, Any]] = {"slots": 0, "rate": 1.0}
 
     def __post_init__(self) -> None:
-        if self.slots < 0:
-            raise MethodError(f"latent_replay: slots {self.slots}: expected 0 (no memory) or more")
+        whole_number("latent_replay", 0, slots=self.slots)
         if not 0 <= self.rate <= 1:
             raise MethodError(
                 f"latent_replay: rate {self.rate}: expected 0 (they rest) to 1 (they learn like the others)"

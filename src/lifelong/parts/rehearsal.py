@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import MethodError
-from ..method import Batch, Edge, Method, Spec
+from ..method import Batch, Edge, Method, Spec, whole_number
 from ..random import generator
 from ..stream import Examples
 from ..vector import Vector
@@ -84,8 +84,7 @@ class Rehearsal(Method, ABC):
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
 
     def __post_init__(self) -> None:
-        if self.slots < 0:
-            raise MethodError(f"{self.name}: slots {self.slots}: expected 0 (no memory) or more")
+        whole_number(self.name, 0, slots=self.slots)
         if self.fill not in get_args(Fill):
             raise MethodError(f"{self.name}: fill {self.fill!r}: expected one of {', '.join(get_args(Fill))}")
         if self.batch is not None and self.batch < 1:

@@ -101,12 +101,12 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
 
     def _begin(self, guard: Guard, args: TrainingArguments, state: TrainerState) -> None:
         saved = self._saved if not state.global_step else _read(_folder(args, state))
-        if saved is not None:
-            guard.load_state_dict(saved)
         if self._names not in (None, guard.theta.names):
             raise MethodError(
                 "the model has other trainable weights than in the task before: give the callback the same model, with the same adapter"
             )
+        if saved is not None:
+            guard.load_state_dict(saved)
         if saved is None or not saved["meta"]["open"]:
             with untouched():
                 classes = None if self.scenario == "domain" else self.examples.labels.unique().tolist()
