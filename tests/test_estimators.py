@@ -156,6 +156,11 @@ def test_constants_are_parameters() -> None:
     with pytest.raises(ValueError, match="method__stregth"):
         model.set_params(method__stregth=1.0)
     X, y = tasks()[0]
+    with pytest.raises(MethodError, match=r"method EWC\(.*strength=7.0.*it was EWC\(.*strength=5.0"):
+        model.partial_fit(X, y).set_params(method__strength=7.0).partial_fit(X, y)
+    default = LifelongClassifier()
+    assert default.get_params()["training__lr"] == 0.01
+    assert default.set_params(training__lr=0.5).training == Training(optimizer="adam", lr=0.5, epochs=20, batch_size=32)
     pipe = make_pipeline(StandardScaler(), LifelongClassifier(EWC(1.0), MLP((8,)), QUICK))
     found = GridSearchCV(pipe, {"lifelongclassifier__training__lr": [1e-6, 0.02]}, cv=2).fit(X, y)
     assert found.best_params_ == {"lifelongclassifier__training__lr": 0.02}

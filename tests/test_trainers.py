@@ -378,6 +378,17 @@ def test_what_the_trainer_cannot_carry(tmp_path: Path) -> None:
         train(bert(4), tmp_path, stream[0], keeper(Replay(10)), label_smoothing_factor=0.1)
     with pytest.raises(MethodError, match="torch_compile would trace through"):
         train(bert(4), tmp_path, stream[0], keeper(Replay(10)), torch_compile=True)
+    with pytest.raises(MethodError, match=r"inputs 'input_ids': expected the names"):
+        keeper(EWC(1.0), inputs="input_ids")
+
+    class Ragged(Sentences):
+        def __getitem__(self, i: int) -> dict[str, Tensor]:
+            return {k: t[..., : 6 - int(self.y[i] > 1)] if t.dim() else t for k, t in super().__getitem__(i).items()}
+
+    own = keeper(Replay(10))
+    train(bert(4), tmp_path, stream[0], own, dataset=Ragged)
+    with pytest.raises(DataError, match=r"inputs of \[2, 5\] beside remembered ones of \[2, 6\]: pad all to one shape"):
+        train(bert(4), tmp_path, stream[1], own, dataset=Ragged)
     own = keeper(EWC(1.0))
     train(bert(4), tmp_path, stream[0], own)
     with pytest.raises(MethodError, match="other trainable weights than in the task before"):

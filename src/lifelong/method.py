@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import MethodError
+from .errors import DataError, MethodError
 from .growth import Growth, IndexMap
 from .ranks import ALONE, Ranks
 from .stream import Examples, Scenario, Task
@@ -125,6 +125,10 @@ class Batch(NamedTuple):
             parts = [(target, B), (other.target, k)]
             nan = torch.full((), float("nan"), device=self.x.device)
             target = torch.cat([nan.expand(n, width) if part is None else part for part, n in parts])
+        if self.x.shape[1:] != other.x.shape[1:]:
+            raise DataError(
+                f"inputs of {list(self.x.shape[1:])} beside remembered ones of {list(other.x.shape[1:])}: pad all to one shape (in a Trainer, length=...)"
+            )
         return Batch(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), mask, weight, target, self.share)
 
 

@@ -32,7 +32,11 @@ from .incremental import Incremental
 
 __all__ = ["LifelongClassifier"]
 
-TRAINING = Training(optimizer="adam", lr=0.01, epochs=20, batch_size=32)
+DEFAULTS: dict[str, Any] = {
+    "method": Replay(),
+    "net": MLP((100,)),
+    "training": Training(optimizer="adam", lr=0.01, epochs=20, batch_size=32),
+}
 
 
 class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -89,12 +93,18 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             DataError: numbers and strings as labels.
-            MethodError: the method cannot learn in steps.
+            MethodError: the method cannot learn in steps; a parameter is another than in the first call.
         """
         first = not hasattr(self, "classes_")
         rows, labels = self._checked(X, y, first)
         if first:
             self._begin(rows)
+        for name in ("method", "training"):
+            was, now = getattr(self._incremental, name), self._used(name)
+            if was != now:
+                raise MethodError(
+                    f"{name} {now}: it was {was} when the first task came; say it then, or begin anew with fit"
+                )
         self._announce(
             np.unique(labels) if classes is None else np.concatenate([np.unique(classes), np.unique(labels)])
         )
@@ -117,9 +127,9 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _begin(self, rows: NDArray[Any]) -> None:
         self.classes_: NDArray[Any] = np.array([])
         self._incremental = Incremental(
-            self.method if self.method is not None else Replay(),
-            self.net if self.net is not None else MLP((100,)),
-            self.training if self.training is not None else TRAINING,
+            self._used("method"),
+            self._used("net"),
+            self._used("training"),
             int(check_random_state(self.random_state).randint(2**31 - 1)),
             self.device,
             torch.float32 if rows.dtype == np.float32 else torch.float64,
@@ -162,7 +172,8 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The constructor's parameters; `deep`: and the constants of `method`, `net` and `training`."""
         found: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            for name, value in list(found.items()):
+            for name in DEFAULTS:
+                value = self._used(name)
                 if is_dataclass(value) and not isinstance(value, type):
                     found |= {f"{name}__{f.name}": getattr(value, f.name) for f in fields(value)}
         return found
@@ -179,8 +190,12 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             wrong = [f"{name}__{c}" for c in constants if f"{name}__{c}" not in known]
             if wrong:
                 raise ValueError(f"invalid parameter {wrong[0]!r}: there are {', '.join(sorted(known))}")
-            setattr(self, name, replace(getattr(self, name), **constants))
+            setattr(self, name, replace(self._used(name), **constants))
         return self
+
+    def _used(self, name: str) -> Any:
+        value = getattr(self, name)
+        return DEFAULTS[name] if value is None else value
 
 
 def _tensor(rows: NDArray[Any]) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Store
-from ..errors import MethodError, RunError
+from ..errors import DataError, MethodError, RunError
 from ..guard import Guard, carried, protect
 from ..method import Batch, Method
 from ..random import untouched
@@ -70,6 +70,10 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         carried(method, loop=", which the Trainer's is not", mend=mend)
         method.check(scenario)
         self.method, self.scenario, self.seed = method, scenario, seed
+        if isinstance(inputs, str) or not inputs:
+            raise MethodError(
+                f"inputs {inputs!r}: expected the names that the model is called with, such as ('input_ids',)"
+            )
         self.inputs, self.length = tuple(inputs), length
         self.guard: Guard | None = None  # of the present or the last task
         self._saved: dict[str, Any] | None = None  # what is carried from task to task
@@ -168,6 +172,10 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         self._passed = True
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
+        if batch.get("labels") is None:
+            raise DataError(
+                f"the batch has {', '.join(batch)}, but no labels: a method learns from pairs, and the model's loss needs them too"
+            )
         return self.net.pack(batch), batch["labels"]
 
     # --- saving -----------------------------------------------------------------------------------------------------
