@@ -468,3 +468,25 @@ def test_what_was_saved_of_something_else() -> None:
         pytest.warns(UserWarning, match="not those that this was saved beside.*load the model's first"),
     ):
         load(toy_net(stream.outputs, seed=1), Replay(10), saved)
+
+
+def test_a_function_among_the_constants_is_the_same_in_another_process() -> None:
+    """Its repr holds an address."""
+    stream = toy_stream("domain")
+    net = toy_net(stream.outputs)
+
+    @dataclass(frozen=True)
+    class Own(Method):
+        name: ClassVar[str] = "own"
+        ranks: ClassVar[bool] = True
+        change: Any = None
+
+        def gradient(self, state: None, theta: Vector, g: Vector, *rest: Any) -> Vector:
+            return g
+
+    def state(change: Any) -> dict[str, Any]:
+        return protect(net, torch.optim.SGD(net.parameters(), lr=0.1), Own(change)).state_dict()
+
+    one, two = (state(lambda x: x) for _ in range(2))
+    assert one["meta"]["constants"] == two["meta"]["constants"]
+    assert "at 0x" not in one["meta"]["constants"]

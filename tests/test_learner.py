@@ -382,6 +382,7 @@ def test_what_is_no_network_no_method_and_no_training() -> None:
     ):
         with pytest.raises(MethodError, match=said):
             make()
+    assert EWC(np.float32(3)).strength == Replay(np.int64(3)).slots == 3
     with pytest.raises(RunError, match="finetune seed 7 is not in this run; there are finetune seed 0"):
         fit(Finetune(), net, stream).matrix(seed=7)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from .random import untouched
 from .stream import Examples, Stream
 
-__all__ = ["digest", "named", "same_data", "trace"]
+__all__ = ["digest", "named", "same_data", "trace", "worded"]
 
 ROWS = 64  # examples of each part of a task that a trace is of
 
@@ -41,7 +42,12 @@ def named(net: Any) -> str:
     """A network in words that are the same in every process."""
     if hasattr(net, "__qualname__"):  # a function or a class: its repr may hold an address
         return f"{net.__module__}.{net.__qualname__}"
-    return repr(net)
+    return worded(net)
+
+
+def worded(value: Any) -> str:
+    """What `value` says of itself, without addresses, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def trace(stream: Stream) -> list[list[float] | None]:
@@ -66,13 +72,13 @@ def _trace(part: Examples) -> list[float] | None:
 
 def _sums(part: Examples, rows: Tensor) -> list[float]:
     with untouched():  # who draws from everybody's generators draws the same each time
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # a GPU's are left alone
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 (somebody may draw from it)
         chunks = list(part.chunks(rows, ROWS))
-    x, y = torch.cat([c.x for c in chunks]).flatten(1).double().cpu(), torch.cat([c.y for c in chunks]).double().cpu()
+    x, y = (torch.cat(parts).double().cpu().reshape(len(rows), -1) for parts in zip(*((c.x, c.y) for c in chunks)))
     row, column = (torch.arange(1, n + 1, dtype=torch.float64).mul(math.sqrt(2)).cos() for n in x.shape)
-    return [float(row @ (x @ column)) / math.sqrt(x.numel()), float(row @ y) / math.sqrt(len(y))]
+    return [float(row @ (x @ column)) / math.sqrt(x.numel()), float(row @ y.sum(1)) / math.sqrt(len(y))]
 
 
 def _near(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 import signal
 import threading
 import time
@@ -21,7 +20,7 @@ from torch import nn
 from .budget import Budget
 from .checkpoint import Store
 from .claim import claimed
-from .digest import same_data, trace
+from .digest import same_data, trace, worded
 from .errors import DataError, MethodError, RunError, TrainingError, enough_memory
 from .learner import Learner, Pause
 from .method import Method, is_method
@@ -342,7 +341,7 @@ def _about(learner: Learner | None, stream: Stream) -> dict[str, Any]:
         "precision": learner.dtype,
         "network": learner.net,
     }
-    return {**{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in words.items()}, "seed": learner.seed, **said}
+    return {**{k: worded(v) for k, v in words.items()}, "seed": learner.seed, **said}
 
 
 def _met(meta: dict[str, Any]) -> list[Any]:

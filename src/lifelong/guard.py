@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from . import tree
 from .around import Around
+from .digest import worded
 from .errors import DataError, MethodError
 from .loaders import Nothing, Spread, examples_of
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
@@ -403,7 +404,7 @@ class Guard:
         tensors, skeleton = tree.split({"state": self.state, "draws": self._draws}, "guard")
         meta = {
             "method": self.method.name,
-            "constants": str(self.method),
+            "constants": worded(self.method),
             "weights": [list(t.shape) for t in self.theta.tensors],
             "mark": self._mark,
             "state": skeleton,
@@ -429,7 +430,7 @@ class Guard:
         meta = saved["meta"]
         if meta["method"] != self.method.name:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
-        for key, here in (("constants", str(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
+        for key, here in (("constants", worded(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
             if meta.get(key, here) != here:
                 raise MethodError(_other(key, meta[key], here))
         signed, length = self._mark

@@ -16,6 +16,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Protocol, final
 
 import torch
@@ -189,7 +190,7 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
 def not_negative(name: str, **constants: float) -> None:
     """Raises `MethodError` for a constant below 0, or for what is no number."""
     for constant, value in constants.items():
-        if not isinstance(value, int | float):
+        if not isinstance(value, Real):
             raise MethodError(f"{name}: {constant} {value!r}: expected a number")
         if not value >= 0:
             raise MethodError(f"{name}: {constant} {value}: expected 0 or more; below 0 a penalty would push away")
@@ -198,7 +199,7 @@ def not_negative(name: str, **constants: float) -> None:
 def whole_number(name: str, least: int, **constants: object) -> None:
     """Raises `MethodError` for what is no whole number of at least `least`."""
     for constant, value in constants.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise MethodError(f"{name}: {constant} {value!r}: expected {least} or more, a whole number")
 
 
