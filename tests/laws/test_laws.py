@@ -138,7 +138,8 @@ def test_three_ways_in_agree(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_state_survives_saving(name: str, moment: str, tmp_path) -> None:
     method, stream = method_of(name), toy_stream("task", examples=2100)  # more than one chunk, so that a task pauses
-    training = replace(TRAININGS["momentum"], epochs=1)
+    # over so many steps FearNet's reconstruction diverges at 0.02 for half of the seeds, and rounding decides for which
+    training = replace(TRAININGS["momentum"], epochs=1, lr=0.005)
     whole = learnt(method, stream, training=training, dropout=0.3)
     first = toy_learner(method, stream, training, dropout=0.3)
     if method.once:
