@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..config import read_yaml
 from ..errors import MethodError, RunError, nearest
 from ..matrix import Interval, RMatrix, interval, paired
+from .words import UNKNOWN, varies
 
 __all__ = [
     "COSTS",
@@ -36,6 +37,7 @@ __all__ = [
     "configuration",
     "load",
     "merge",
+    "own_name",
     "parse",
     "read",
 ]
@@ -61,9 +63,19 @@ COSTS = {
 }
 _SUMS = ("train_seconds", "examples_forward", "examples_backward")  # they stand task by task
 # They train on all data at once, or keep a network for each task: others are held to them.
-REFERENCES = ("joint", "joint_once", "independent")
+REFERENCES = {
+    "joint": "joint training",
+    "joint_once": "joint training, once at the end",
+    "independent": "a network for each task",
+}
 
 PEEKING = " (peeking)"  # behind the name of a method whose constants were chosen on the test data
+
+
+def own_name(method: str) -> str:
+    """A method's name without that of its run (`merge`) and without what is said behind it: ``joint`` of ``a/joint (peeking)``."""
+    return method.rsplit("/", 1)[-1].removesuffix(PEEKING)
+
 
 _AGAIN = "the file is written by a run: restore it, or run again"
 
@@ -81,6 +93,7 @@ class Results:
         cells: R of each (method, seed); what is missing or undefined is NaN.
         values: of each (method, seed, metric) the values by `after`.
         unfinished: each (method, seed) that has not reached the last task.
+        varies: what varies between the seeds (`words.varies`).
     """
 
     name: str
@@ -91,6 +104,7 @@ class Results:
     cells: Mapping[tuple[str, int], RMatrix]
     values: Mapping[tuple[str, int, str], Mapping[int, float]]
     unfinished: tuple[tuple[str, int], ...] = ()
+    varies: str = UNKNOWN
     T: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +113,11 @@ class Results:
     @property
     def methods(self) -> tuple[str, ...]:
         return tuple(self.seeds)
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of seeds of each method."""
+        return [len(seeds) for seeds in self.seeds.values()]
 
     def matrix(self, method: str, seed: int) -> RMatrix:
         """R of one seed."""
@@ -210,8 +229,10 @@ def read(directory: Path | str) -> Results:
         ) from None
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path} cannot be read ({error}): {_AGAIN}") from error
-    found = parse(path, rows, load(directory, "summary.json").get("tasks", ()))
-    if (configuration(directory) or {}).get("tuned") == "oracle":
+    config, summary = configuration(directory), load(directory, "summary.json")
+    known = varies(summary.get("notes") or {}, config, made_by_fit=(directory / "manifest.json").exists())
+    found = replace(parse(path, rows, summary.get("tasks", ())), varies=known)
+    if (config or {}).get("tuned") == "oracle":
         return _renamed(found, {m: m + PEEKING for m in found.methods})
     return found
 
@@ -256,9 +277,11 @@ def merge(results: Sequence[Results]) -> Results:
     renamed = [{m: f"{r.name}/{m}" if count[m] > 1 else m for m in r.methods} for r in _told_apart(results)]
     name = ", ".join(r.name for r in results)
     every = [_renamed(r, names) for r, names in zip(results, renamed)]
+    alone = {r.varies for r in results}
     return replace(
         first,
         name=name,
+        varies=first.varies if len(alone) == 1 else "; ".join(f"in {r.name}: {r.varies}" for r in _told_apart(results)),
         seeds={m: s for r in every for m, s in r.seeds.items()},
         cells={key: R for r in every for key, R in r.cells.items()},
         unfinished=tuple(u for r in every for u in r.unfinished),

@@ -6,6 +6,7 @@ import math
 
 from ..matrix import Interval
 from .results import MEASURES, PEEKING, Results
+from .words import count
 
 __all__ = ["SIGNED", "amount", "as_text", "differences", "number", "rows"]
 
@@ -66,9 +67,10 @@ def as_text(results: Results, paired: bool = False) -> str:
         results: what was read.
         paired: add the differences from the first method, paired seed by seed.
     """
-    count = f"{results.T} task{'s' if results.T != 1 else ''}"
+    several = max(results.counts, default=0) > 1
     blocks = [
-        f"{results.stream}, scenario {results.scenario}, {count}; mean ± 95% interval over n seeds",
+        f"{results.stream}, scenario {results.scenario}, {count([results.T], 'task')}; mean ± 95% interval over n seeds"
+        + (f"\n({results.varies})" if several else ""),
         _aligned(rows(results)),
     ]
     if paired and len(results.methods) > 1:
