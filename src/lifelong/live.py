@@ -32,7 +32,9 @@ from .config import Config, _names, seeds_of
 from .errors import LifelongError, RunError
 from .pulse import FILE, alive
 from .report.results import Results, parse
+from .report.words import UNKNOWN, varies
 from .run import Job, Record
+from .system import open_plain
 
 __all__ = ["At", "Folder", "JobNow", "RunNow", "State"]
 
@@ -101,6 +103,7 @@ class RunNow:
         started, seen: when it was first started, and its last sign of life (seconds since 1970).
         config, source: what was asked for, and where the data come from.
         report: whether it has a page of its own.
+        varies: what varies between its seeds.
     """
 
     name: str
@@ -118,6 +121,7 @@ class RunNow:
     config: str = ""
     source: str = ""
     report: bool = False
+    varies: str = UNKNOWN
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -305,6 +309,7 @@ class Folder:
             config=self._said(folder / "config.yaml", bytes.decode, "", slot=f"{folder}/config.yaml as text"),
             source=str(manifest.get("source", "")),
             report=(folder / "report.html").is_file(),
+            varies=varies(_notes(manifest), config or None, made_by_fit=bool(manifest)),
         )
 
     def _left(self, folder: Path) -> list[Job]:
@@ -352,7 +357,7 @@ def _opened(path: Path, root: Path) -> Iterator[tuple[int, tuple[int, ...]] | No
     try:
         real = path.resolve(strict=True)
         if real.is_relative_to(root):
-            handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = open_plain(real)
     except (OSError, RuntimeError, ValueError):  # not there; links in a circle; no name at all
         pass
     if handle < 0:
@@ -484,6 +489,11 @@ def _time(said: Any) -> float:
     if not 0 <= found < 1e11:
         raise ValueError("no time")
     return found
+
+
+def _notes(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    found = manifest.get("notes")
+    return found if isinstance(found, dict) else {}
 
 
 def _tasks(manifest: Mapping[str, Any], records: Sequence[Record]) -> tuple[str, ...]:

@@ -60,7 +60,8 @@ __all__ = [
 # Text and lines; `svg` makes them follow the reader's light or dark scheme.
 INK, SOFT, GRID, PAPER = "#1b1b1b", "#6e6e6e", "#dadada", "#fefefe"
 _DARK = {INK: "#ebebeb", SOFT: "#a6a6a6", GRID: "#3c4046", PAPER: "#16181b"}
-_DARK |= {"#0072b2": "#4aa3df", "#8f6bc2": "#ab8ddb", "#a0522d": "#cc8560"}  # too dark on dark
+_DARK |= {"#0072b2": "#3d8fd1", "#8f6bc2": "#ab8ddb", "#a0522d": "#cc8560"}  # too dark on dark
+_DARK |= {"#56b4e9": "#9bd6f7"}  # and so that the two blues stay apart
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8F6BC2", "#A0522D")
 _FIXED = {"finetune": SOFT, "joint": INK, "joint_once": INK, "independent": INK}
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))

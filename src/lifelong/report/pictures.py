@@ -97,16 +97,13 @@ def drawings(results: Results) -> Callable[[str], Picture]:
         return picture(figure, f"Heat map of R for {method}. At the end: {end}.", method)
 
     def curves() -> Picture:
-        caption = (
-            "Accuracy on each task as the stream goes by; the task's own training is shaded, what came before it is dotted. "
-            + means
-        )
+        caption = f"Accuracy on each task as the stream goes by; the task's own training is shaded. {means}"
         return picture(
             figures.curves(results), f"Accuracy over the stream. At the end: {_said(results, 'acc')}.", caption
         )
 
     def kept() -> Picture:
-        caption = f"Each task when it had just been learnt (ring) and at the end (dot). {means}"
+        caption = f"The line between ring and dot is what was forgotten. {means}"
         alt = (
             f"Each task and method before and after. Mean when just learnt: {_said(results, 'learning_accuracy')}; at the end: "
             f"{_said(results, 'acc')}."

@@ -74,7 +74,9 @@ def curves(results: Results, methods: Sequence[str] | None = None) -> Figure:
         if above:
             low = _tasks(parts[0], results, shown, (rows, columns), stacks, style, early)
             parts[0].supylabel(from_where("accuracy on the task", low, 72 * above), fontsize=TEXT)
-            if not early:
+            if early:
+                notes.append("Dotted: before the task was learnt.")
+            else:
                 notes.append("Accuracy on a task before it was learnt lies below the axis: the matrix R has it.")
         title = "mean over the tasks learnt so far" if T > 1 else task_title(0, results.tasks[0], 72 * WIDTH - 50)
         notes.append(_mean_so_far(figure, parts[-1].subplots(), title, stacks, style, 72 * below - 60))

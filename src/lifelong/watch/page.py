@@ -59,7 +59,9 @@ def two(runs: Sequence[RunNow], names: Sequence[str]) -> Page:
     regions = {"choice": _part("choice", names=names, picked=picked)}
     if len(runs) == 2:
         heads = [("a", runs[0]), ("b", runs[1])]
-        regions["both"] = _part("both", rows=[(side, run, _measures(run)) for side, run in heads], heads=MEASURES)
+        rows = [(side, run, _measures(run)) for side, run in heads]
+        varies = sorted({run.varies for run in runs})
+        regions["both"] = _part("both", rows=rows, heads=MEASURES, varies=varies)
         looks = _looks(list(dict.fromkeys(m for run in runs for m in run.methods)))  # a method looks alike in both
         for side, run in heads:
             regions |= _run(run, f"{side}-", {m: looks[m] for m in run.methods})
