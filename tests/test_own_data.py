@@ -166,7 +166,7 @@ def check(stream: Stream, x: Tensor = X, y: list[Any] = Y) -> None:
     "dataset",
     [
         Items([(X[i], Y[i]) for i in range(6)]),
-        Items([[X[i].numpy(), torch.tensor(Y[i]), "more"] for i in range(6)]),
+        Items([[X[i].numpy(), torch.tensor(Y[i])] for i in range(6)]),
         Items([(X[i], Y[i]) for i in range(6)], targets=Y),
         Items([(X[i], Y[i]) for i in range(6)], labels=torch.tensor(Y)),
         Items([(X[i], Y[i]) for i in range(6)], targets=[9] * 6, target_transform=abs),
@@ -288,7 +288,7 @@ NAN = float("nan")
         ([Items([])], "task 1: the data set is empty"),
         ([Items([3, 4])], "task 1: items are of type int"),
         ([(GOOD[0], [0, 1])], "task 1: 10 inputs and 2 labels"),
-        ([(GOOD[0], torch.zeros(10, 2))], r"labels have shape \[10, 2\].*argmax"),
+        ([(GOOD[0], torch.eye(2).repeat(5, 1))], r"labels have shape \[10, 2\].*argmax"),
         ([(GOOD[0], torch.zeros(10))], r"label 0\.0 \(example 0\) is neither"),
         ([(GOOD[0], [0] * 8 + [None, 1])], r"label None \(example 8\) is neither"),
         ([(GOOD[0], ["a"] * 9 + [NAN])], r"label nan \(example 9\) is neither"),
@@ -411,7 +411,7 @@ def save(root: Path, mode: str = "RGB", size: tuple[int, int] = (5, 4), ending: 
 def test_a_folder_of_images(mode: str, tmp_path: Path) -> None:
     images = save(tmp_path, mode)
     (tmp_path / ".hidden").mkdir()
-    (tmp_path / "task 2" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "task 2" / "cat" / ".notes.txt").write_text("no image")
     stream = from_folder(tmp_path, scenario="domain", seed=3)
     assert [t.name for t in stream] == ["task 2", "task 10"]
     assert stream.class_names == ("cat", "dog")
@@ -455,10 +455,10 @@ def test_grey_and_coloured_images_together_are_coloured(tmp_path: Path) -> None:
 def test_folders_that_make_no_stream_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         from_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="has no folders in it: expected task/class"):
+    with pytest.raises(DataError, match="no images in .*, and no folders: expected task/class/image"):
         from_folder(tmp_path)
     (tmp_path / "task").mkdir()
-    with pytest.raises(DataError, match=r"no images in .*task: expected task/class"):
+    with pytest.raises(DataError, match=r"no images in .*task, and no folders: expected task/class/image"):
         from_folder(tmp_path)
     (tmp_path / "task").rmdir()
     save(tmp_path)

@@ -245,7 +245,7 @@ STREAMS: dict[str, Entry] = {
     ),
     "folder": Entry(
         "lifelong.streams:from_folder",
-        "your own images: FOLDER/task/class/*.png, or FOLDER/{train,test}/task/class/*.png",
+        "your own images: FOLDER/task/class/*.png, FOLDER/{train,test}/task/class/*.png, or FOLDER/class/*.png in --stream.tasks tasks",
         defaults={"net.hidden": (256, 256), "epochs": 5, "batch_size": 32, "lr": 0.05},
     ),
 }

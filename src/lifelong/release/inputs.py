@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from ..streams.folder import ENDINGS, pillow, unreadable
+from ..errors import DataError, warn
+from ..streams.folder import below, endings, first_frame, left_out, pillow, unreadable
 from ..streams.intents import Bag
 from ..streams.own import DEEP
 from ..streams.stories import Question, encode, sentence
@@ -41,7 +41,8 @@ class Asked:
 
 
 def read_inputs(about: About, source: str, resize: bool = False) -> Iterator[Asked]:
-    """The inputs of a file, a folder, or standard input (``-``), one after another.
+    """The inputs of a file, a folder, or standard input (``-``), one after another. Of a folder, files that Pillow does not open by their
+    ending are left out, and a `LifelongWarning` says how many; hidden files are left out without a word.
 
     Raises:
         DataError: they are not what the predictor takes; the message names file and line.
@@ -49,7 +50,7 @@ def read_inputs(about: About, source: str, resize: bool = False) -> Iterator[Ask
     path = Path(source)
     if source != "-" and not path.exists():
         raise DataError(f"{source} is not there: expected a file, a folder of images, or - for standard input")
-    if source != "-" and (path.is_dir() or path.suffix.lower() in ENDINGS):
+    if source != "-" and (path.is_dir() or _is_image(path)):
         if about.kind != "image":
             raise DataError(f"{source}: this predictor takes {_TAKES[about.kind]}, no images")
         yield from _images(about, path, resize or about.resize)
@@ -61,6 +62,13 @@ def read_inputs(about: About, source: str, resize: bool = False) -> Iterator[Ask
         yield from _stories(about, text, source)
     else:
         yield from _numbers(about, text, source)
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        return path.suffix.lower() in endings()
+    except DataError:  # text is read without Pillow, too
+        return path.suffix.lower() in (".png", ".jpg", ".jpeg")
 
 
 _TAKES = {
@@ -114,16 +122,19 @@ def _numbers(about: About, text: str, source: str) -> Iterator[Asked]:
 
 def _images(about: About, path: Path, resize: bool) -> Iterator[Asked]:
     """The image files of a folder and of those in it, in the order of their names; or one file."""
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    )
+    files, others = ([path], []) if path.is_file() else below(path)
+    for remark in left_out(others, path):
+        warn(remark)
     if not files:
-        raise DataError(f"no images in {path}: expected *.png or *.jpg")
+        raise DataError(f"no images in {path}: expected files that Pillow can open")
     size = about.shape[-2:]
     mode = "L" if len(about.shape) == 2 else "RGB"
-    for file in files:
+    several = []
+    for file in sorted(files):
         try:
             with pillow().open(file) as image:  # the header only
+                if getattr(image, "is_animated", False):
+                    several.append(file)
                 if image.mode in DEEP:
                     raise DataError(
                         f"{file} has more than 8 bits a channel (Pillow's mode {image.mode}): convert it to 8"
@@ -144,6 +155,8 @@ def _images(about: About, path: Path, resize: bool) -> Iterator[Asked]:
         pixels = torch.from_numpy(np.array(found))
         x = (pixels if mode == "L" else pixels.permute(2, 0, 1)).float().div(255)
         yield Asked(str(file.relative_to(path)) if path.is_dir() else file.name, x)
+    for remark in first_frame(several, path if path.is_dir() else path.parent):
+        warn(remark)
 
 
 def _sentences(about: About, text: str, source: str) -> Iterator[Asked]:

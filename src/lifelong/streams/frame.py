@@ -42,8 +42,8 @@ def from_frame(
         announced, classes: see `stream_of`.
 
     Raises:
-        DataError: no such column; a feature that is not made of numbers; no rows; a task in only one of two frames;
-            and what `stream_of` raises for labels.
+        DataError: no such column, or two of one name; a feature that is not made of numbers, or is the label; no rows; a task in
+            only one of two frames; and what `stream_of` raises for labels.
     """
     known = list(frame.columns)
     columns = [c for c in known if c not in (task, label)] if features is None else list(features)
@@ -67,6 +67,12 @@ def _tasks(frame: Any, task: str, label: str, features: list[str]) -> dict[str, 
     for column in (task, label, *features):
         if column not in known:
             raise DataError(f"no column {column!r}; there are: {', '.join(map(str, known))}")
+        if known.count(column) > 1:
+            raise DataError(
+                f"{known.count(column)} columns are called {column!r}: rename them, so that it is known which is meant"
+            )
+    if label in features:
+        raise DataError(f"features hold the label {label!r}, which is what the inputs are to tell: leave it out")
     if not features:
         raise DataError(f"no column is left for the inputs besides {task!r} and {label!r}")
     if len(frame) == 0:

@@ -49,6 +49,10 @@ def stream_of(
     map-style data set whose items are pairs or, as from Hugging Face, dictionaries. Images of Pillow become bytes
     ``[H, W]`` or ``[3, H, W]``; bytes reach the network divided by 255.
 
+    Labels are whole numbers of any type, or strings; floats are refused, whole or not, since they may be targets of a regression.
+    Where a data set names its classes (``classes`` as in torchvision, a ``ClassLabel`` of Hugging Face), the numbers stand for these
+    names: number 1 of two data sets is one class only where both give it the same name.
+
     >>> import torch
     >>> odd = torch.rand(20, 4), ["1", "3"] * 10
     >>> even = torch.rand(20, 4), ["2", "4"] * 10
@@ -62,8 +66,9 @@ def stream_of(
         test: the tasks' test data, in the same order; or the fraction of each task's examples that is held out for it,
             drawn at random (0.2 if nothing is said). A class keeps at least one example to train on.
         names: the tasks' names.
-        x: where a data set's items hold the input (a key or a place).
-        y: where they hold the label.
+        x: where a data set's items hold the input (a key or a place). It must be said, as `y` must, where items have more than two
+            parts, or several keys that are usual for an input.
+        y: where they hold the label; of items in places, the label is then read from each item, and not from ``dataset.targets``.
         seed: of the examples held out.
         in_memory: whether data sets are read once and kept; if nothing is said, up to 1 GiB each. Say False for items
             that change whenever they are read (random augmentation).
@@ -75,7 +80,7 @@ def stream_of(
 
     Raises:
         DataError: an entry is none of these; labels that are no labels, or that only the test data hold; another
-            number of names or tests than of tasks.
+            number of names or tests than of tasks. Labels that items and ``dataset.targets`` do not agree on.
     """
     entries = _listed(data, "data")
     read = _Reader(x, y, in_memory, workers)
@@ -122,8 +127,10 @@ class _Reader:
     workers: int
 
     def __call__(self, entry: Any, name: str) -> Labelled:
-        if isinstance(entry, TensorDataset) and len(entry.tensors) == 2:
-            entry = entry.tensors
+        if isinstance(entry, TensorDataset):
+            places = [0 if self.x is None else self.x, 1 if self.y is None else self.y]
+            if len(entry.tensors) == 2 or None not in (self.x, self.y):
+                entry = tuple(_part(entry.tensors, place, name) for place in places)
         if isinstance(entry, tuple | list) and len(entry) == 2 and _is_array(entry[0]):
             x, labels = _tensor(entry[0], name), labels_of(entry[1], name)
             if len(x) != len(labels):
@@ -143,11 +150,12 @@ class _Reader:
         items = _Items(entry, self.x, self.y, name)
         first = items[0][0]
         size = first.numel() * first.element_size() * len(items)
-        labels = _column(entry, items.y)
         if self.in_memory is False or (self.in_memory is None and size > IN_MEMORY):
-            if labels is None:
-                labels = [items[i][1] for i in range(len(items))]
-            return Labelled(items, labels_of(labels, name), self.workers)
+            held = _column(entry, items.y, self.y is not None)
+            labels = labels_of([items[i][1] for i in range(len(items))] if held is None else held, name)
+            if held is not None:
+                _agree(items, labels)
+            return self._labelled(entry, items.y, items, labels, name)
         x = torch.empty((len(items), *first.shape), dtype=first.dtype)
         read = []
         for i in range(len(items)):
@@ -159,7 +167,20 @@ class _Reader:
                 )
             x[i] = value
             read.append(label)
-        return Labelled(x, labels_of(read if labels is None else labels, name))
+        return self._labelled(entry, items.y, x, labels_of(read, name), name)
+
+    def _labelled(self, entry: Any, y: Any, inputs: Any, labels: Any, name: str) -> Labelled:
+        """With the names of the classes, where the data set has them."""
+        names = _class_names(entry, y)
+        if names and labels and isinstance(labels[0], int):
+            odd = next((i for i, label in enumerate(labels) if not 0 <= label < len(names)), None)
+            if odd is not None:
+                raise DataError(
+                    f"{name}: label {labels[odd]} (example {odd}) is none of the {len(names)} classes that the data set names "
+                    f"({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}): correct the label or the names, or leave the example out"
+                )
+            return Labelled(inputs, [names[label] for label in labels], self.workers, names)
+        return Labelled(inputs, labels, self.workers)
 
 
 @final
@@ -174,7 +195,14 @@ class _Items(Dataset[Any]):
             self.x: Any = _key(item, x, X_KEYS, "x", name)
             self.y: Any = _key(item, y, Y_KEYS, "y", name)
         elif isinstance(item, tuple | list) and len(item) >= 2:
+            if len(item) > 2 and (x is None or y is None):
+                parts = ", ".join(f"{i}: {_described(part)}" for i, part in enumerate(item))
+                raise DataError(
+                    f"{name}: items have {len(item)} parts ({parts}), expected pairs (x, y): say which part is the input and which the "
+                    f"label, for instance x=0, y={len(item) - 1}"
+                )
             self.x, self.y = 0 if x is None else x, 1 if y is None else y
+            _part(item, self.x, name), _part(item, self.y, name)
         else:
             raise DataError(f"{name}: items are of type {type(item).__name__}, expected pairs (x, y) or dictionaries")
 
@@ -186,28 +214,69 @@ class _Items(Dataset[Any]):
         return _tensor(item[self.x], self.name), item[self.y]
 
 
+def _part(parts: Sequence[Any], place: Any, name: str) -> Any:
+    if not isinstance(place, int) or not -len(parts) <= place < len(parts):
+        raise DataError(f"{name}: items have no part {place!r}: expected a place, 0 to {len(parts) - 1}")
+    return parts[place]
+
+
+def _described(part: Any) -> str:
+    shape = getattr(part, "shape", None)
+    return type(part).__name__ if shape is None else f"{type(part).__name__} {list(shape)}"
+
+
 def _key(item: Mapping[str, Any], said: Any, usual: tuple[str, ...], what: str, name: str) -> Any:
     found = [key for key in (usual if said is None else (said,)) if key in item]
     if not found:
         looked = f"none of {', '.join(usual)}" if said is None else f"no {said!r}"
         raise DataError(f"{name}: {looked} among {', '.join(map(str, item))}: say which it is with {what}=")
+    if len(found) > 1:
+        raise DataError(
+            f"{name}: items have {' and '.join(map(repr, found))}: say which is meant with {what}={found[0]!r} or another"
+        )
     return found[0]
 
 
-def _column(dataset: Any, y: Any) -> Any:
-    """All labels of a data set that holds them apart from its items; otherwise None."""
+def _column(dataset: Any, y: Any, said: bool) -> Any:
+    """All labels of a data set that holds them apart from its items; otherwise None. `said`: whether the user said which part `y` is."""
     if isinstance(dataset, Subset):
-        whole = _column(dataset.dataset, y)
+        whole = _column(dataset.dataset, y, said)
         return None if whole is None else np.asarray(whole)[np.asarray(dataset.indices)]
     if y in (getattr(dataset, "column_names", None) or ()):  # Hugging Face
         return list(dataset[y])
-    if y != 1 or getattr(dataset, "target_transform", None) is not None:
+    if y != 1 or said or getattr(dataset, "target_transform", None) is not None:
         return None  # the items' labels are others than these attributes
     for attribute in ("targets", "labels"):
         values = getattr(dataset, attribute, None)
         if isinstance(values, Sized) and len(values) == len(dataset):
             return values
     return None
+
+
+def _agree(items: _Items, labels: Sequence[Any]) -> None:
+    """Raises `DataError` where a few items' labels are not those that the data set holds apart."""
+    few = np.unique(np.linspace(0, len(items) - 1, 8).round().astype(int)).tolist()
+    read = labels_of([items[i][1] for i in few], items.name)
+    odd = next((k for k, i in enumerate(few) if read[k] != labels[i]), None)
+    if odd is not None:
+        raise DataError(
+            f"{items.name}: item {few[odd]} has the label {read[odd]!r}, and the labels that the data set holds apart (targets, labels or a "
+            f"column) say {labels[few[odd]]!r}: make them agree, or say y={items.y!r} to have every item read"
+        )
+
+
+def _class_names(dataset: Any, y: Any) -> tuple[str, ...]:
+    """What the numbers of a data set's classes stand for; empty where it does not say so."""
+    if isinstance(dataset, Subset):
+        return _class_names(dataset.dataset, y)
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Mapping):  # Hugging Face
+        found = getattr(features.get(y), "names", None)
+    else:
+        own = y == 1 and getattr(dataset, "target_transform", None) is None
+        found = getattr(dataset, "classes", None) if own else None
+    named = isinstance(found, list | tuple) and all(isinstance(name, str) for name in found)
+    return tuple(found) if found and named and len(set(found)) == len(found) else ()
 
 
 def _tensor(value: Any, name: str) -> Tensor:

@@ -47,11 +47,11 @@ __all__ = ["SOURCES", "Source", "load"]
 class Source:
     """Labelled images, to make tasks of.
 
-    `train_x` and `test_x` are ``uint8 [N, H, W]`` or ``[N, C, H, W]``, `train_y` and `test_y` ``int64 [N]`` with labels
-    0..C-1, which `class_names` name. `origin` says where they were read from.
+    `train_x` and `test_x` are ``uint8 [N, H, W]`` or ``[N, C, H, W]``, `train_y` and `test_y` ``[N]``, of any type of whole numbers
+    (they become ``int64``), with labels 0..C-1, which `class_names` name. `origin` says where they were read from.
 
     Raises:
-        DataError: numbers of images and labels differ, or a label has no name.
+        DataError: numbers of images and labels differ, or a label has no name or is no whole number.
     """
 
     name: str
@@ -64,6 +64,13 @@ class Source:
     superclass: tuple[int, ...] | None = None  # of each class, where classes are grouped
 
     def __post_init__(self) -> None:
+        for name in ("train_y", "test_y"):
+            y = getattr(self, name)
+            if y.dim() != 1 or y.is_floating_point() or y.is_complex():
+                raise DataError(
+                    f"source {self.name!r}: {name} is {y.dtype} {list(y.shape)}, expected whole numbers [N]: y.long(), y.reshape(-1)"
+                )
+            object.__setattr__(self, name, y.long())  # bytes would be taken for a mask where they are an index
         for part, x, y in (
             ("training", self.train_x, self.train_y),
             ("test", self.test_x, self.test_y),

@@ -1,0 +1,467 @@
+"""What people wanted to learn from: each test is one situation, named by what was wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from lifelong.cli import main
+from lifelong.errors import DataError, LifelongWarning
+from lifelong.release.about import About, Learnt, Part
+from lifelong.release.inputs import read_inputs
+from lifelong.stream import Lazy, Stream
+from lifelong.streams import Source, from_folder, from_frame, permuted, split, stream_of
+
+pd = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[test]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install -e '.[test]'")
+
+
+def photo(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 8), seed: int = 0, **how: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, **how)
+    return path
+
+
+def pets(root: Path, tasks: tuple[str, ...] = ("home", "street"), kinds: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """Three photos of each kind in each task."""
+    for t, task in enumerate(tasks):
+        for k, kind in enumerate(kinds):
+            for i in range(3):
+                photo(root / task / kind / f"{i}.png", seed=100 * t + 10 * k + i)
+    return root
+
+
+def count(stream: Stream) -> dict[str, dict[str, int]]:
+    """Examples by task and class, tested ones included."""
+    found: dict[str, dict[str, int]] = {}
+    for task in stream:
+        labels = torch.cat([task.train.labels, task.test.labels]).tolist()
+        found[task.name] = {stream.class_names[c]: labels.count(c) for c in sorted(set(labels))}
+    return found
+
+
+# --- folders of images -------------------------------------------------------------------------------------------------
+def test_photos_in_the_formats_that_cameras_and_the_web_have(tmp_path: Path) -> None:
+    endings = {"cat": ("png", "PNG", "jpg", "JPEG", "jfif"), "dog": ("webp", "bmp", "tif", "TIFF", "ppm")}
+    for task in ("home", "street"):
+        for kind, every in endings.items():
+            for i, ending in enumerate(every):
+                photo(tmp_path / task / kind / f"{i}.{ending}", seed=i)
+    stream = from_folder(tmp_path, scenario="domain")
+    assert count(stream) == {"home": {"cat": 5, "dog": 5}, "street": {"cat": 5, "dog": 5}}
+    assert "remarks" not in stream.notes
+
+
+def test_photos_in_folders_within_a_class(tmp_path: Path) -> None:
+    pets(tmp_path)
+    photo(tmp_path / "home" / "cat" / "2024" / "May" / "a.png")
+    with pytest.warns(
+        LifelongWarning, match=r"1 images lie in folders within a class's folder .*home/cat/2024/May/a.png"
+    ):
+        stream = from_folder(tmp_path)
+    assert count(stream)["home"] == {"cat": 4, "dog": 3}
+    assert "within a class's folder" in stream.notes["remarks"][0]
+
+
+def test_notes_and_videos_lie_between_the_photos(tmp_path: Path) -> None:
+    pets(tmp_path)
+    for name in (
+        "home/cat/clip.mp4",
+        "home/cat/b.mp4",
+        "street/dog/notes.txt",
+        "labels.csv",
+        "street/README",
+        "home/dog/f.h5",
+    ):
+        (tmp_path / name).write_text("no image")
+    (tmp_path / "home" / ".DS_Store").write_text("hidden")
+    with pytest.warns(LifelongWarning) as caught:
+        stream = from_folder(tmp_path)
+    [remark] = stream.notes["remarks"]
+    assert [str(w.message) for w in caught] == [remark]
+    assert caught[0].filename == __file__  # where the user called
+    assert remark.startswith(f"{tmp_path.name}: 6 files are left out, as Pillow opens no such files: 2 .mp4, ")
+    assert all(said in remark for said in ("1 .txt", "1 .csv", "1 .h5", "1 without an ending", "the first: labels.csv"))
+    assert str(tmp_path.parent) not in remark
+
+
+def test_a_class_of_which_no_photo_can_be_read(tmp_path: Path) -> None:
+    pets(tmp_path)
+    for file in (tmp_path / "street" / "dog").iterdir():
+        file.rename(file.with_suffix(".raw"))
+    with pytest.raises(DataError, match=r"no images in .*street/dog, only 3 \.raw: give the class"):
+        from_folder(tmp_path)
+    for file in (tmp_path / "street" / "dog").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"no images in .*street/dog: give the class"):
+        from_folder(tmp_path)
+
+
+def test_a_class_that_one_task_lacks(tmp_path: Path) -> None:
+    pets(pets(tmp_path), tasks=("yard",), kinds=("cat",))
+    stream = from_folder(tmp_path)
+    assert stream.notes["remarks"] == ["tasks share classes, and there are no images of 'dog' in task 'yard'"]
+    with pytest.raises(DataError, match="task 'yard' has no example of 'dog'"):
+        from_folder(tmp_path, scenario="domain")
+    apart = pets(pets(tmp_path / "apart", ("one",), ("cat", "dog")), ("two",), ("cow", "pig"))
+    assert "remarks" not in from_folder(apart).notes  # other classes in each task are what class-incremental means
+
+
+def test_classes_without_test_photos(tmp_path: Path) -> None:
+    pets(tmp_path / "train")
+    pets(tmp_path / "test", kinds=("cat",))
+    with pytest.warns(LifelongWarning, match="no test images of 'dog' of task 'home', 'dog' of task 'street': how"):
+        from_folder(tmp_path)
+
+
+def test_photos_that_lie_in_no_class(tmp_path: Path) -> None:
+    pets(tmp_path)
+    for stray in ("overview.jpg", "home/all.jpg"):
+        image = photo(tmp_path / stray)
+        with pytest.raises(DataError, match=rf"{stray} lies outside|holds images \({stray}\)"):
+            from_folder(tmp_path)
+        image.unlink()
+    from_folder(tmp_path)
+
+
+def test_classes_without_tasks_as_torchvision_has_them(tmp_path: Path) -> None:
+    kinds = ("ant", "bee", "cat", "dog", "eel")
+    for part in ("train", "test"):
+        pets(tmp_path / part, tasks=("",), kinds=kinds)
+    for root in (tmp_path / "train", tmp_path):
+        with pytest.raises(DataError, match=r"ant holds images \(0.png\) and no folders for classes.*tasks=1 or more"):
+            from_folder(root)
+    stream = from_folder(tmp_path, tasks=2)
+    assert [task.name for task in stream] == ["ant/bee/cat", "dog/eel"]  # as `split` divides
+    assert (stream.class_names, stream[1].classes) == (kinds, (3, 4))
+    assert [(len(t.train), len(t.test)) for t in stream] == [(9, 9), (6, 6)]
+    assert len(from_folder(tmp_path / "train", tasks=1)) == 1
+    for tasks, said in ((6, "6 tasks of 5 classes"), (0, "at least 1")):
+        with pytest.raises(DataError, match=said):
+            from_folder(tmp_path, tasks=tasks)
+    photo(tmp_path / "test" / "fox" / "0.png")
+    with pytest.raises(DataError, match="test/ has the class 'fox', and train/ has not"):
+        from_folder(tmp_path, tasks=2)
+
+
+def test_a_folder_one_level_too_high_or_with_a_part_missing(tmp_path: Path) -> None:
+    pets(tmp_path / "data" / "train")
+    with pytest.raises(DataError, match=r"holds train/: expected train/ and test/"):
+        from_folder(tmp_path / "data")
+    for task in ("one", "two"):  # as Tiny ImageNet has it: class/images/*.png
+        photo(tmp_path / "tiny" / task / "images" / "0.png")
+    with pytest.raises(DataError, match="all images are of one class, 'images'"):
+        from_folder(tmp_path / "tiny")
+    pets(tmp_path / "data" / "test")
+    pets(tmp_path / "data" / "more")
+    with pytest.warns(LifelongWarning, match="more/ beside train/ and test/ is left out"):
+        from_folder(tmp_path / "data")
+    pets(tmp_path / "data" / "val")
+    with pytest.warns(LifelongWarning, match="more/, val/ beside train/ and test/"):
+        from_folder(tmp_path / "data")
+
+
+def test_an_animation_among_the_photos(tmp_path: Path) -> None:
+    pets(tmp_path)
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "home" / "cat" / "z.gif", save_all=True, append_images=frames[1:])
+    with pytest.warns(LifelongWarning, match="1 image has several frames, of which the first is read .*home/cat/z.gif"):
+        stream = from_folder(tmp_path)
+    whole = [stream[0].train, stream[0].test]
+    x = torch.cat([chunk.x for part in whole for chunk in part.all()])
+    red = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    assert int((x == red).all(3).all(2).all(1).sum()) == 1
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "1", "CMYK", "L"])
+def test_photos_of_another_mode_among_those_of_three_colours(mode: str, tmp_path: Path) -> None:
+    pets(tmp_path)
+    odd = photo(tmp_path / "home" / "cat" / f"odd.{'tif' if mode == 'CMYK' else 'png'}", mode, seed=77)
+    stream = from_folder(tmp_path)
+    assert stream.shape == (3, 8, 8)
+    truth = torch.from_numpy(np.array(Image.open(odd).convert("RGB"))).permute(2, 0, 1)
+    x = torch.cat([chunk.x for part in (stream[0].train, stream[0].test) for chunk in part.all()])
+    assert int(((x * 255).round() == truth).all(3).all(2).all(1).sum()) == 1
+
+
+def test_photos_through_links(tmp_path: Path) -> None:
+    pets(tmp_path / "real")
+    for task in ("a", "b"):
+        (tmp_path / "linked" / task).mkdir(parents=True)
+        for kind in ("cat", "dog"):
+            (tmp_path / "linked" / task / kind).symlink_to(tmp_path / "real" / "home" / kind)
+    os.symlink(tmp_path / "linked", tmp_path / "real" / "home" / "cat" / "again")  # a circle
+    with pytest.warns(LifelongWarning, match="within a class's folder"):
+        stream = from_folder(tmp_path / "linked")
+    assert count(stream)["a"]["dog"] == 3
+    (tmp_path / "real" / "home" / "dog" / "3.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"3\.png is not an image that Pillow can read .*No such file"):
+        from_folder(tmp_path / "linked")
+
+
+def test_the_same_class_written_in_two_ways(tmp_path: Path) -> None:
+    pets(pets(tmp_path, ("one",), ("Cat", "dog")), ("two",), ("cat", "dog"))
+    with pytest.warns(
+        LifelongWarning, match="'Cat', 'cat' differ in capitals, spaces or the like alone, and are 2 classes"
+    ):
+        stream = from_folder(tmp_path)
+    assert stream.class_names == ("Cat", "dog", "cat")
+    x = torch.rand(6, 2)
+    with pytest.warns(LifelongWarning, match="'up', 'up '"):
+        stream_of([(x, ["up", "down"] * 3), (x, ["up ", "down"] * 3)])
+
+
+def test_a_command_says_what_of_a_folder_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pets(tmp_path / "pets")
+    (tmp_path / "pets" / "home" / "cat" / "notes.txt").write_text("no image")
+    out = tmp_path / "run"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LifelongWarning)
+        words = ["run", "--stream", "folder", "--stream.path", str(tmp_path / "pets"), "--scenario", "domain"]
+        assert main([*words, "--epochs", "1", "--net.hidden", "4", "--threads", "1", "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert said.count("1 file is left out") == 1
+    assert "lifelong: warning: pets: 1 file is left out" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert "1 file is left out" in summary["notes"]["remarks"][0]
+
+
+def taking_images() -> About:
+    """An export that takes images of 8 × 8 pixels in colour."""
+    return About(
+        form="safetensors",
+        scenario="class",
+        class_names=("cat", "dog"),
+        tasks=(Learnt("home", (0, 1)),),
+        seen=(0, 1),
+        needs_task=False,
+        kind="image",
+        shape=(3, 8, 8),
+        whole=False,
+        resize=False,
+        vocabulary=(),
+        net=Part("mlp", {}),
+        outputs=2,
+        growth=(),
+        method=(Part("finetune", {}),),
+        answers="",
+        precision="float32",
+        stream="folder",
+        source="",
+        versions={},
+    )
+
+
+def test_answers_for_a_folder_of_every_format(tmp_path: Path) -> None:
+    about = taking_images()
+    for i, ending in enumerate(("png", "jpg", "webp", "bmp", "tif", "GIF", "ppm")):
+        photo(tmp_path / ("deep" if i > 3 else ".") / f"{i}.{ending}", seed=i)
+    asked = list(read_inputs(about, str(tmp_path)))
+    assert sorted(Path(a.id).stem for a in asked) == list("0123456")
+    assert len(list(read_inputs(about, str(tmp_path / "3.bmp")))) == 1
+    (tmp_path / "list.txt").write_text("no image")
+    photo(tmp_path / ".thumbnails" / "0.png")
+    with pytest.warns(LifelongWarning, match=r"1 file is left out, as Pillow opens no such files: 1 \.txt"):
+        assert len(list(read_inputs(about, str(tmp_path)))) == 7
+    (tmp_path / "6.png").write_bytes(b"no image")
+    with pytest.warns(LifelongWarning), pytest.raises(DataError, match=r"6\.png is not an image"):
+        list(read_inputs(about, str(tmp_path)))
+
+
+# --- labels --------------------------------------------------------------------------------------------------------------
+class Items(Dataset[Any]):
+    """A data set of these items, with what else it is to have."""
+
+    def __init__(self, items: list[Any], **more: Any) -> None:
+        self.items = items
+        self.__dict__.update(more)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+Y = [0, 1, 2] * 4
+
+
+def named(stream: Stream, task: int = 0) -> list[str]:
+    """The names of a task's classes, row by row, where its test data are its training data."""
+    return [stream.class_names[c] for c in stream[task].train.labels.tolist()]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_tokens_with_their_length(in_memory: bool) -> None:
+    lengths = [5, 7, 9] * 4
+    data = Items([(X[i], lengths[i], Y[i]) for i in range(12)])
+    with pytest.raises(DataError, match=r"items have 3 parts \(0: Tensor \[3\], 1: int, 2: int\).*x=0, y=2"):
+        stream_of([data], in_memory=in_memory)
+    with pytest.raises(DataError, match="items have 3 parts"):
+        stream_of([data], in_memory=in_memory, y=2)
+    stream = stream_of([data], test=[data], in_memory=in_memory, x=0, y=2)
+    assert named(stream) == [str(y) for y in Y]
+    assert isinstance(stream[0].train, Lazy) is not in_memory
+    with pytest.raises(DataError, match="items have no part 3: expected a place, 0 to 2"):
+        stream_of([data], in_memory=in_memory, x=0, y=3)
+    tensors = TensorDataset(X, torch.tensor(lengths), torch.tensor(Y))
+    with pytest.raises(DataError, match="items have 3 parts"):
+        stream_of([tensors], in_memory=in_memory)
+    assert named(stream_of([tensors], test=[tensors], in_memory=in_memory, x=0, y=2)) == [str(y) for y in Y]
+    swapped = TensorDataset(torch.tensor(Y), X)
+    assert named(stream_of([swapped], test=[swapped], x=1, y=0)) == [str(y) for y in Y]
+
+
+def test_a_dictionary_with_two_inputs_or_two_labels() -> None:
+    rows = Items([{"image": X[i], "pixel_values": 2 * X[i], "label": Y[i], "target": 9} for i in range(12)])
+    with pytest.raises(
+        DataError, match="items have 'image' and 'pixel_values': say which is meant with x='image' or another"
+    ):
+        stream_of([rows])
+    with pytest.raises(DataError, match="items have 'label' and 'target': say which is meant with y='label'"):
+        stream_of([rows], x="image")
+    assert named(stream_of([rows], test=[rows], x="pixel_values", y="label")) == [str(y) for y in Y]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, np.uint16, np.uint64, np.int32, np.bool_, bool],
+)
+def test_labels_of_any_integer_type(dtype: Any) -> None:
+    y = torch.tensor(Y, dtype=dtype) if isinstance(dtype, torch.dtype) else np.array(Y).astype(dtype)
+    truth = [int(c) for c in np.asarray(y).tolist()]
+    for labels in (y, list(y), list(np.asarray(y))):
+        stream = stream_of([(X, labels)], test=[(X, labels)])
+        assert named(stream) == [str(c) for c in truth]
+        assert stream[0].train.labels.dtype == torch.int64
+    items = Items([(X[i], y[i]) for i in range(12)])
+    assert named(stream_of([items], test=[items])) == [str(c) for c in truth]
+    frame = pd.DataFrame({"a": X[:, 0].numpy(), "task": 0, "kind": np.asarray(y)})
+    assert named(from_frame(frame, "task", "kind", test=frame)) == [str(c) for c in truth]
+
+
+def test_images_with_labels_of_bytes() -> None:
+    """As they are read from an IDX file; as an index bytes would be a mask."""
+    x, y = torch.randint(0, 256, (20, 4, 4), dtype=torch.uint8), torch.arange(20) % 4
+    wanted = Source("mine", "here", x, y, x, y, ("a", "b", "c", "d"))
+    given = Source("mine", "here", x, y.to(torch.uint8), x, y.to(torch.int32), ("a", "b", "c", "d"))
+    for make in (
+        lambda s: split(s, tasks=2),
+        lambda s: permuted(s, tasks=2, scenario="class"),
+        lambda s: permuted(s, tasks=2),
+    ):
+        for one, other in zip(make(given), make(wanted)):
+            assert torch.equal(one.train.labels, other.train.labels)
+            assert one.test.labels.dtype == torch.int64
+    for wrong in (y.float(), y[:, None]):
+        with pytest.raises(DataError, match=r"train_y is .*, expected whole numbers \[N\]"):
+            Source("mine", "here", x, wrong, x, y, ("a", "b", "c", "d"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.tensor(Y)[:, None], r"labels have shape \[12, 1\].*a column becomes \[N\] by reshape\(-1\)"),
+        (torch.eye(3)[Y], r"labels have shape \[12, 3\].*one-hot rows become labels by argmax\(1\)"),
+        (torch.rand(12, 3), r"labels have shape \[12, 3\].*several targets an example are no classes"),
+        (torch.tensor(Y).float(), r"label 0\.0 \(example 0\).*\.long\(\)\) if they are classes"),
+        (np.array(Y) + 0.5, r"label 0\.5 \(example 0\) is neither a whole number nor a string"),
+        (torch.tensor(Y).bfloat16(), r"label 0\.0 \(example 0\)"),
+        ("abcabcabcabc", "labels are a str, expected a list"),
+        (set(range(12)), "labels are a set, expected a list"),
+        ([[c] for c in Y], r"label \[0\] \(example 0\).*each is of shape \[1\]: a column becomes"),
+        ([*Y[:-1], pd.NA], "label <NA>"),
+        (np.ma.masked_array(Y, [True] + [False] * 11), "label None"),
+    ],
+    ids=str,
+)
+def test_labels_that_would_be_misread(labels: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        stream_of([(X, labels)])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_items_whose_label_is_a_tensor_of_one(in_memory: bool) -> None:
+    data = Items([(X[i], torch.tensor([Y[i]])) for i in range(12)])
+    with pytest.raises(DataError, match=r"each is of shape \[1\]: a column becomes \[N\] by reshape"):
+        stream_of([data], in_memory=in_memory)
+
+
+def test_labels_beside_the_items_that_are_others() -> None:
+    items = [(X[i], Y[i]) for i in range(12)]
+    shuffled = Items(items, targets=Y[::-1])
+    assert named(stream_of([shuffled], test=[shuffled])) == [str(y) for y in Y]  # every item is read anyway
+    with pytest.raises(DataError, match=r"item 0 has the label 0, .*\(targets, labels or a column\) say 2: .* y=1"):
+        stream_of([shuffled], in_memory=False)
+    assert named(stream_of([shuffled], test=[shuffled], in_memory=False, y=1)) == [str(y) for y in Y]
+    shorter = Items(items, targets=[9, 9])
+    for in_memory in (True, False):
+        assert named(stream_of([shorter], test=[shorter], in_memory=in_memory)) == [str(y) for y in Y]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_image_folders_that_number_their_own_classes(in_memory: bool) -> None:
+    """torchvision's ImageFolder: number 1 is a dog at the first site and a pig at the second."""
+    sites = [
+        Items([(X[i], (1, 0)[i % 2]) for i in range(12)], classes=["cat", "dog"]),
+        Items([(X[i], (1, 0)[i % 2]) for i in range(12)], classes=["cat", "pig"]),
+    ]
+    stream = stream_of(sites, test=sites, in_memory=in_memory)
+    assert stream.class_names == ("cat", "dog", "pig")  # in the order of the numbers, not of the rows
+    assert named(stream, 1) == ["pig", "cat"] * 6
+    part = Subset(sites[1], [0, 2, 4, 5])
+    assert named(stream_of([part], test=[part], in_memory=in_memory)) == ["pig", "pig", "pig", "cat"]
+    shifted = Items([(X[i], 10 + i % 2) for i in range(12)], classes=["cat", "dog"], target_transform=abs)
+    assert stream_of([shifted], in_memory=in_memory).class_names == ("10", "11")
+    with pytest.raises(DataError, match=r"task 2: label 3 .* is none of the 2 classes that the data set names"):
+        stream_of([sites[0], Items([(X[i], 3) for i in range(12)], classes=["cat", "dog"])], in_memory=in_memory)
+    with pytest.raises(DataError, match="some tasks' labels are numbers and others' strings"):
+        stream_of([sites[0]], test=[(X, [0, 1] * 6)], in_memory=in_memory)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_labels_of_hugging_face_that_are_missing(in_memory: bool) -> None:
+    class Label:
+        names = ("neg", "pos")
+
+    class Table(Items):
+        features = {"x": None, "label": Label()}  # noqa: RUF012 (as theirs)
+        column_names = ("x", "label")
+
+        def __getitem__(self, index: Any) -> Any:
+            return [item[index] for item in self.items] if isinstance(index, str) else self.items[index]
+
+    rows = Table([{"x": X[i], "label": i % 2} for i in range(12)])
+    assert named(stream_of([rows], test=[rows], in_memory=in_memory)) == ["neg", "pos"] * 6
+    unlabelled = Table([{"x": X[i], "label": -1} for i in range(12)])
+    with pytest.raises(
+        DataError, match=r"label -1 \(example 0\) is none of the 2 classes that the data set names \(neg, pos\)"
+    ):
+        stream_of([unlabelled], in_memory=in_memory)
+
+
+def test_a_label_of_the_test_data_alone() -> None:
+    with pytest.raises(DataError, match="task 'task 1' is tested on 2, which none of its training examples is"):
+        stream_of([(X, [0, 1] * 6)], test=[(X, Y)])
+
+
+def test_a_frame_that_says_a_column_twice_or_shows_the_label() -> None:
+    frame = pd.DataFrame({"month": [1, 2] * 4, "a": range(8), "kind": ["x", "y"] * 4})
+    with pytest.raises(DataError, match="features hold the label 'kind'"):
+        from_frame(frame, "month", "kind", ["a", "kind"])
+    twice = pd.concat([frame, frame[["a"]]], axis=1)
+    with pytest.raises(DataError, match="2 columns are called 'a'"):
+        from_frame(twice, "month", "kind")
+    fractions = frame.assign(kind=[0.0, 1.0] * 4)
+    with pytest.raises(DataError, match=r"column 'kind', task '1': label 0\.0"):
+        from_frame(fractions, "month", "kind")
