@@ -7,19 +7,42 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from .. import tree
-from ..errors import MethodError
+from ..errors import DataError, MethodError
 from ..fitting import Build, learner_for
 from ..learner import Learner
 from ..method import Method
 from ..stream import Stream, Task, Tensors
 from ..training import Training
 
-__all__ = ["Incremental"]
+__all__ = ["Incremental", "checked"]
+
+
+def checked(labels: Sequence[Any]) -> list[Any]:
+    """The labels, each of which names a class.
+
+    Raises:
+        DataError: one is missing (None, NaN, pandas' NA), a fraction, or nothing that can be a key.
+    """
+    for i, label in enumerate(labels):
+        try:
+            fraction = (
+                isinstance(label, float | np.floating) and not float(label).is_integer()
+            )  # NaN and infinity are none either
+            named = label is not None and bool(label == label) and not fraction and hash(label) is not None
+        except (TypeError, ValueError):  # NA is neither equal nor unequal; an array is no key
+            named = False
+        if not named:
+            raise DataError(
+                f"label {label!r} (example {i}) names no class: leave out examples whose label is missing; fractions are targets of a "
+                "regression, which this does not learn"
+            )
+    return list(labels)
 
 
 @final

@@ -28,7 +28,7 @@ from ..method import Method
 from ..methods import Replay
 from ..nets import MLP
 from ..training import Training
-from .incremental import Incremental
+from .incremental import Incremental, checked
 
 __all__ = ["LifelongClassifier"]
 
@@ -92,10 +92,11 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         all the same.
 
         Raises:
-            DataError: numbers and strings as labels.
+            DataError: numbers and strings as labels; a label that is missing.
             MethodError: the method cannot learn in steps; a parameter is another than in the first call.
         """
         first = not hasattr(self, "classes_")
+        announced = [] if classes is None else checked(np.asarray(classes).tolist())
         rows, labels = self._checked(X, y, first)
         if first:
             self._begin(rows)
@@ -105,9 +106,7 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise MethodError(
                     f"{name} {now}: it was {was} when the first task came; say it then, or begin anew with fit"
                 )
-        self._announce(
-            np.unique(labels) if classes is None else np.concatenate([np.unique(classes), np.unique(labels)])
-        )
+        self._announce(np.concatenate([np.unique(announced), np.unique(labels)]) if announced else np.unique(labels))
         x = _tensor(rows)
         if self.calls == "tasks":
             self._incremental.learn(x, labels.tolist())
@@ -119,6 +118,8 @@ class LifelongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked(self, X: ArrayLike, y: ArrayLike, first: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         rows, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=first)
+        if labels.dtype == object:  # scikit-learn looks for NaN only where it can
+            checked(labels.tolist())
         check_classification_targets(labels)
         if self.calls not in ("tasks", "steps"):
             raise MethodError(f"calls {self.calls!r}: expected 'tasks' or 'steps'")
