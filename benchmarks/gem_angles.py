@@ -81,7 +81,7 @@ def main() -> None:
         ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(0, 1), box_aspect=(2, 2, 1.2), xticks=[], yticks=[], zticks=[])
         ax.view_init(elev=18, azim=-50)
     (DOCS / "gem-angles.png").write_bytes(figures.png(figure))
-    save("gem_angles", 1, source=stream.source, step=step, degrees=angles)
+    save("gem_angles", 1, source=said.source, step=step, degrees=angles)
     print({k: round(v, 1) for k, v in angles.items()})
 
 

@@ -46,6 +46,7 @@ def main() -> None:
     config = Config.from_keys(
         {
             "stream": "two_corpora",
+            "stream.seed": "each",  # every seed has a stream of its own
             "stream.source": said.source,
             "method": "finetune,joint,l2,ewc",
             "seeds": said.seeds,
@@ -69,7 +70,7 @@ def main() -> None:
     save(
         "lecture",
         1,
-        source=run.source,
+        source=said.source,
         notes=run.notes,
         training=str(TRAINING),
         net=str(NET),
