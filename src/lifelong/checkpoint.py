@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from .errors import RunError
+from .system import flushed, locked_here
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,25 +61,21 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process alone.
+def locked(folder: Path) -> Iterator[bool]:
+    """Holds `folder` for this process alone, as far as the system has locks: False within it says that it has none.
 
     Raises:
         RunError: another process holds it.
     """
-    import fcntl
-
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{folder} is in use by another process: wait for it, stop it, or choose another --out"
-            ) from None
-        yield
+        with writing(folder):
+            held = locked_here(handle)
+        if held is False:
+            raise RunError(f"{folder} is in use by another process: wait for it, stop it, or choose another --out")
+        yield held is not None
     finally:
         os.close(handle)
 
@@ -111,9 +108,7 @@ class Store:
             if self.claim is not None:
                 self.claim.check()
             os.rename(beside, self.folder / f"{number:06d}")
-            handle = os.open(self.folder, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
+            flushed(self.folder)
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
             raise RunError(

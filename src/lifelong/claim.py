@@ -2,7 +2,7 @@
 
 On one machine a lock of the kernel decides, and falls with the process that held it (`lifelong.checkpoint.locked`). Machines that share a
 file system need not share such locks. So whoever writes leaves a claim beside, made so that only one can make it, and touches it every
-few seconds; one that rests too long is taken over. Before a checkpoint gets its name its writer looks whether the claim is still its own:
+few seconds; one that rests too long is taken over. Where the system has no locks the claim alone decides. Before a checkpoint gets its name its writer looks whether the claim is still its own:
 a process that was away for so long that another took its place writes nothing more.
 """
 
@@ -96,7 +96,7 @@ def claimed(folder: Path, wait: float = 0.0) -> Iterator[Claim]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(locked(folder))
+                sure = stack.enter_context(locked(folder))
                 break
             except RunError:
                 if time.monotonic() >= until:
@@ -104,7 +104,7 @@ def claimed(folder: Path, wait: float = 0.0) -> Iterator[Claim]:
                 time.sleep(0.2)
         claim = Claim(folder, machine())
         with writing(folder):
-            _take(claim, until)
+            _take(claim, until, sure)
         threading.Thread(target=claim._beat, daemon=True).start()
         try:
             yield claim
@@ -114,7 +114,8 @@ def claimed(folder: Path, wait: float = 0.0) -> Iterator[Claim]:
                 claim.path.unlink(missing_ok=True)
 
 
-def _take(claim: Claim, until: float) -> None:
+def _take(claim: Claim, until: float, sure: bool) -> None:
+    """Makes `claim` the folder's. `sure`: the kernel's lock is held, so that no other process of this machine is alive."""
     first = seen = None
     since = 0.0
     while not claim._make():
@@ -124,7 +125,7 @@ def _take(claim: Claim, until: float) -> None:
         first = first or found
         if found != seen:
             seen, since = found, now
-        here = machine() in found[0]  # its holder has lost the kernel's lock, which is ours now: it is dead
+        here = sure and machine() in found[0]  # its holder has lost the kernel's lock, which is ours now: it is dead
         if here or now - since > LEASE:
             aside = claim.path.with_name(f".owner.{claim.token}")
             try:

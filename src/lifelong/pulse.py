@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .run import Job
+from .system import running
 
 __all__ = ["FILE", "alive", "pulse"]
 
@@ -80,10 +81,4 @@ def alive(beat: dict[str, Any], now: float) -> bool:
     age = now - float(beat["time"])
     if age > LOST or age < FRESH or beat["host"] != socket.gethostname():
         return age <= LOST
-    try:
-        os.kill(int(beat["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # there, and somebody else's
-    return True
+    return running(int(beat["pid"])) is not False

@@ -157,6 +157,7 @@ class Run:
     source: str
     notes: dict[str, Any] = field(default_factory=dict)
     records: dict[Job, Record] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)  # what its jobs warned of, each once
 
     @staticmethod
     def of(stream: Stream) -> Run:
@@ -277,6 +278,7 @@ class Run:
             "tasks": list(self.tasks),
             "source": self.source,
             "notes": self.notes,
+            "warnings": self.warnings,
             "methods": methods,
         }
 
@@ -320,11 +322,13 @@ def log(folder: Path, event: str, **what: Any) -> None:
     line = json.dumps({"time": round(time.time(), 3), "event": event, **what}) + "\n"
     path = folder / "events.jsonl"
     with writing(path):
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
             end = os.fstat(handle).st_size
-            if end and os.pread(handle, 1, end - 1) != b"\n":
-                line = "\n" + line  # the disk was full within the line before
+            if end:
+                os.lseek(handle, end - 1, os.SEEK_SET)  # what is written goes to the end all the same
+                if os.read(handle, 1) != b"\n":
+                    line = "\n" + line  # the disk was full within the line before
             if os.write(handle, line.encode()) < len(line.encode()):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:

@@ -35,6 +35,7 @@ from ..method import chain
 from ..options import convert, options
 from ..parts.features import last_linear
 from ..registry import METHODS, NETS, Entry, find
+from ..system import open_plain
 from .about import FORMAT, VERSION, About, Part, from_plain
 from .predictor import Predictor
 
@@ -171,7 +172,7 @@ def read_plain(path: Path, most: int) -> bytes:
         RunError: it is missing, is no ordinary file, or is longer than `most`.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = open_plain(path)
     except FileNotFoundError:
         raise RunError(f"{path} is missing: restore it, or export again") from None
     except OSError as error:
