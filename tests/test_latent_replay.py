@@ -210,15 +210,19 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(MethodError, match=r"no layer '7'.*it has 0, 1, 2"):
         fit(LatentReplay(layer="7"), toy_net(stream.outputs), stream, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    learner = toy_learner(chain(LatentReplay(20, "2"), Replay(20)), stream)
-    learner.learn(stream[0])
-    with pytest.raises(MethodError, match="behind the others in the chain"):
-        learner.learn(stream[1])
-    both = toy_learner(chain(Replay(20), LatentReplay(20)), stream)
-    for task in stream:
-        both.learn(task)
     with pytest.raises(MethodError, match="rate 2"):
         LatentReplay(rate=2.0)
+
+
+def test_what_it_remembers_joins_behind_the_others_wherever_it_stands_in_a_chain() -> None:
+    stream = toy_stream("class")
+    ends = []
+    for method in (chain(Replay(20), LatentReplay(20)), chain(LatentReplay(20), Replay(20))):
+        learner = toy_learner(method, stream)
+        for task in stream:
+            learner.learn(task)
+        ends.append(weights(learner.net))
+    assert same(*ends)
 
 
 def test_it_helps() -> None:

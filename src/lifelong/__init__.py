@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .budget import Budget
-    from .errors import DataError, LifelongError, MethodError, RunError, TrainingError
+    from .errors import DataError, LifelongError, LifelongWarning, MethodError, RunError, TrainingError
     from .fitting import fit
     from .guard import Guard, protect
     from .learner import Learner
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "budget": ("Budget",),
-    "errors": ("DataError", "LifelongError", "MethodError", "RunError", "TrainingError"),
+    "errors": ("DataError", "LifelongError", "LifelongWarning", "MethodError", "RunError", "TrainingError"),
     "fitting": ("fit",),
     "learner": ("Learner", "Training"),
     "matrix": ("Interval", "RMatrix", "interval", "paired"),
@@ -173,6 +173,7 @@ __all__ = [
     "Lazy",
     "Learner",
     "LifelongError",
+    "LifelongWarning",
     "LwF",
     "MemoryNetwork",
     "Method",

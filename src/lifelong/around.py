@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .method import Batch, Costs, Method, Step, cross_entropy
 from .ranks import ALONE, Ranks
@@ -52,9 +52,7 @@ class Around:
         """Between backward and the optimiser's step."""
         if not (self._changes or self._follows):
             return
-        grads = Vector(
-            self.theta.names, [torch.zeros_like(p) if p.grad is None else p.grad for p in self.theta.tensors]
-        )
+        grads = Vector(self.theta.names, [_gradient(p) for p in self.theta.tensors])
         if self._follows:
             self._before = self.theta.clone()
             # what is written to p.grad, by a method or by Nesterov's momentum, must not reach `track`
@@ -80,6 +78,12 @@ class Around:
         return self.method.track(state, step) if self._tracks else state
 
 
+def _gradient(p: Tensor) -> Tensor:
+    if p.grad is None:
+        return torch.zeros_like(p)
+    return p.grad.to_dense() if p.grad.is_sparse else p.grad  # nn.Embedding(sparse=True)
+
+
 @final
 class _GradOf:
     def __init__(self, net: nn.Module, theta: Vector, costs: Costs, ranks: Ranks) -> None:
@@ -90,6 +94,7 @@ class _GradOf:
         with torch.enable_grad():
             loss = cross_entropy(self.net(own.x), own)
             grads = torch.autograd.grad(loss, self.theta.tensors, materialize_grads=True)
+        grads = tuple(g.to_dense() if g.is_sparse else g for g in grads)
         if own is not batch:
             self.ranks.mean_(grads)
         self.costs.forward += len(own.y)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["DataError", "LifelongError", "MethodError", "RunError", "TrainingError", "enough_memory", "nearest"]
+__all__ = [
+    "DataError",
+    "LifelongError",
+    "LifelongWarning",
+    "MethodError",
+    "RunError",
+    "TrainingError",
+    "enough_memory",
+    "nearest",
+    "warn",
+]
 
 
 class LifelongError(Exception):
@@ -27,6 +40,25 @@ class TrainingError(LifelongError, ArithmeticError):
 
 class RunError(LifelongError, RuntimeError):
     """A run directory that is in use, damaged, or there already."""
+
+
+class LifelongWarning(UserWarning):
+    """Something goes on that does not do what its user probably expects: the message names it and says what to change."""
+
+
+_HERE = str(Path(__file__).parent)
+
+
+def warn(text: str) -> None:
+    """Issues a `LifelongWarning` at the line that called this library.
+
+    Python shows a warning once for each line of code. Here it is shown whenever it is issued: whoever calls this decides how often that is
+    (once for a guard, a learner or a run). Filters of the user apply as usual.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    warnings.warn_explicit(text, LifelongWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
 
 
 _NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "not enough memory", "new thread")

@@ -70,7 +70,9 @@ class IndexMap(NamedTuple):
         """`old`, laid out as `new`: what is new holds `fill`, a number or values laid out as `new`. `role` says what `old`
         holds of each weight (see the module)."""
         fills = fill.dict() if isinstance(fill, Vector) else {n: torch.full_like(t, fill) for n, t in new}
-        return Vector.from_dict(self.tensors(old.dict(), fills, role))
+        carried = self.tensors(old.dict(), fills, role)
+        kind = {t.dtype for t in old.tensors}  # of a sum it may be another than the weights'
+        return Vector.from_dict({name: t.to(next(iter(kind))) if len(kind) == 1 else t for name, t in carried.items()})
 
     def tensors(self, old: Mapping[str, Tensor], fill: Mapping[str, Tensor], role: Role = "value") -> dict[str, Tensor]:
         """The values of `old` by their new names, in the layout of `fill`, which holds what is new."""

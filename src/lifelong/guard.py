@@ -15,8 +15,6 @@ The loop may run in several processes (`DistributedDataParallel`), and take a st
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -27,12 +25,16 @@ from torch import Tensor, nn
 
 from . import tree
 from .around import Around
+from .beforehand import ended, not_held, try_end
 from .digest import worded
-from .errors import DataError, MethodError
-from .loaders import Nothing, Spread, examples_of
-from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
+from .errors import DataError, MethodError, warn
+from .loaders import Finite, Nothing, Spread, examples_of, finite
+from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method, weighed
+from .parts.fisher import evaluating
+from .protected import Protected, claim, known, mark, moved, owner
 from .random import generator, untouched
 from .ranks import Ranks, bare, whole
+from .sighted import First, plain_width
 from .stream import Examples, Scenario, Tensors
 from .vector import Vector
 
@@ -48,8 +50,14 @@ def protect(
     seed: int = 0,
     clip: float | None = None,
     ranks: Ranks | None = None,
+    known: int = 0,
 ) -> Guard:
     """Attaches `method` to a model and its optimiser; gives the guard that ends tasks, saves and detaches.
+
+    The guard acts on the weights that the optimiser steps. Weights that another optimiser steps need a guard of their own. A weight has one
+    guard, the one that was made last: called again for the same weights with the same method (a new optimiser for each task), `protect`
+    carries on with what is held of earlier tasks. After ``guard.remove()``, or where the weights have been replaced since, it begins anew,
+    and warns where that drops earlier tasks.
 
     Args:
         model: inputs ``[B, ...]`` to logits ``[B, C]``; also what `DistributedDataParallel` or `torch.compile` made of it.
@@ -60,17 +68,19 @@ def protect(
         clip: the largest norm of the gradient that the method leaves, to which a larger one is brought; default: no limit.
         ranks: the processes that learn this model together; default: all that ``init_process_group`` joined (of
             `DistributedDataParallel`, its group). `Ranks()` where each learns a model of its own.
+        known: how many of the first outputs stood for something before the first task (a classifier that was trained elsewhere): they count
+            as seen, and LwF holds them. Of old examples ``guard.begin(classes)`` and ``guard.consolidate(old)`` make a first task instead.
 
     Raises:
         MethodError: the method needs a loop of its own, or does not work on several ranks; the model's weights are sharded.
     """
     carried(method)
     ranks = Ranks.of(model) if ranks is None else ranks
-    model = bare(model)
+    plain = bare(model)
     if method.acts:
-        whole(model, method.name)
+        whole(plain, method.name)
     ranks.check(method)
-    return Guard(model, _innermost(optimizer), method, scenario, seed, clip, ranks)
+    return Guard(plain, _innermost(optimizer), method, scenario, seed, clip, ranks, known, watch=plain is model)
 
 
 def _other(what: str, there: Any, here: Any) -> str:
@@ -119,6 +129,8 @@ class Guard:
         seed: int,
         clip: float | None,
         ranks: Ranks,
+        outputs_known: int = 0,
+        watch: bool = True,
     ) -> None:
         if scenario not in get_args(Scenario):
             raise MethodError(f"scenario {scenario!r}: expected one of {', '.join(map(repr, get_args(Scenario)))}")
@@ -126,35 +138,92 @@ class Guard:
         self.model, self.optimizer, self.method = model, optimizer, method
         self._slots = method.acts
         self.scenario, self.seed, self.clip, self.ranks = scenario, seed, clip, ranks
-        self.theta = Vector.of(model)
-        if not self.theta.names:
+        self.theta = _stepped(model, optimizer)
+        if not Vector.of(model).names:
             raise MethodError("the model has no trainable parameters: nothing can be learnt or kept")
-        self.spec: Spec | None = None
-        self.state: Any = None
-        self.learnt = 0
-        self.seen: tuple[int, ...] = ()
+        if not self.theta.names:
+            raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
         self.costs = Costs()
+        self._held = Protected(method, scenario, seed, generator(seed, "method/0", self._device))
+        self._held.seen = tuple(range(outputs_known)) if scenario != "domain" else ()
+        self._known = outputs_known
+        self._said: set[str] = set()
         self._mask: Tensor | None = None
-        self._draws = generator(seed, "method/0", self._device)
-        self._open = False  # whether the present task has begun
         self._compiled = False
         self._fresh = False  # whether this step's batch was mixed
         self._new: Batch | None = None  # what came last, from all ranks
         self._part, self._split = 0, False  # how many new examples the network gets; whether other ranks have others
         self._met: list[tuple[Batch, Tensor]] = []  # what came since the last step, and what the network answered
         self._lost = False  # whether this step's loss was ours
-        self._steps = 0  # of the present task
+        self._tried = "end" not in self._slots  # whether the end of a task was tried before the first one is learnt
+        self._beside: tuple[float, float] | None = (
+            None  # weights that train, and that no guard holds, as the task began
+        )
+        self._dropped = ""  # what an earlier guard of these weights held, and this one does not
         self._hooks: list[Any] = []
+        if self._slots:
+            self._take_over()
         self.attach(optimizer)
+        self._first = First(model, self._wide) if self._slots and watch and not self.learnt else None
+
+    def _take_over(self) -> None:
+        """Carries on with what is held of the weights, or notes what is not."""
+        before = known(self.theta)
+        for held in before:
+            began = held.learnt > 0 or held.steps > 0
+            alike = (held.method, held.scenario, held.seed) == (self.method, self.scenario, self.seed)
+            same = len(before) == 1 and all(owner(t) is held for t in self.theta.tensors)
+            there = held.marked is None or held.open or not moved(held.marked, mark(self.theta.tensors))
+            if began and alike and same and there and not held.removed:
+                self._held = held
+                self._again()
+            elif began and (not held.removed or (alike and there)):
+                tasks = f"{held.learnt} task(s)" if held.learnt else "the task that had begun"
+                self._dropped = (
+                    f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
+                    "guard.attach(optimizer) of the guard before carries on, and so does protect with the same method and settings; "
+                    "guard.load_state_dict(...) goes back to what was saved"
+                )
+        if self._held not in before:
+            claim(self.theta, self._held)
+
+    def _again(self) -> None:
+        """What is derived from what is held."""
+        held = self._held
+        if held.classes is not None and held.spec is not None:
+            self._mask = self._as_mask(held.classes if self.scenario == "task" else held.seen)
+        self._tried = True
+
+    def _say(self, text: str) -> None:
+        """Warns, once a guard."""
+        if text not in self._said:
+            self._said.add(text)
+            warn(text)
+
+    # what is learnt belongs to the weights
+    @property
+    def state(self) -> Any:
+        """The method's state; None before the first task begins."""
+        return self._held.state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._held.state = value
 
     @property
-    def _mark(self) -> tuple[float, float]:
-        """Σ ±θ with signs in turn, and ‖θ‖: by which a model is told from one whose weights were not loaded."""
-        if not self._slots:  # the weights may be sharded
-            return 0.0, 0.0
-        flat = [t.detach().reshape(-1) for t in self.theta.tensors]
-        signed = torch.stack([t[::2].double().sum() - t[1::2].double().sum() for t in flat]).sum()
-        return float(signed), float(torch.stack([t.norm().double() for t in flat]).norm())
+    def spec(self) -> Spec | None:
+        """What the method was told of the network; None before the first task begins."""
+        return self._held.spec
+
+    @property
+    def learnt(self) -> int:
+        """How many tasks have ended."""
+        return self._held.learnt
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The classes met so far."""
+        return self._held.seen
 
     @property
     def _device(self) -> torch.device:
@@ -168,21 +237,32 @@ class Guard:
             MethodError: it holds none of the model's weights, or another guard acts at its steps.
         """
         optimizer = _innermost(optimizer)
-        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not any(id(p) in stepped for p in self.theta.tensors):
+        now = _stepped(self.model, optimizer)
+        if not now.names:
             raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
         own = {id(p) for p in self.theta.tensors}
-        for hook in optimizer._optimizer_step_pre_hooks.values():
+        more = [name for name, t in now if id(t) not in own] if self._slots else []
+        if more:
+            raise MethodError(
+                f"the optimizer steps weights that this guard does not hold ({', '.join(more[:3])}{', ...' if len(more) > 3 else ''}): "
+                "protect(model, optimizer, method) with an optimizer of all weights that are to be held"
+            )
+        for hook in list(optimizer._optimizer_step_pre_hooks.values()):
             other = getattr(hook, "__self__", None)
-            if not isinstance(other, Guard) or other is self or not (self.method.acts and other.method.acts):
+            if not isinstance(other, Guard) or other is self or not (self._slots and other.method.acts):
                 continue
-            if any(id(p) in own for p in other.theta.tensors):
-                raise MethodError(
-                    f"the optimizer is guarded by {other.method.name} already, and both would act on the same weights: guard.remove() of the "
-                    "one before (or a new optimizer), or protect(..., chain(a, b)) for two methods together"
-                )
-        self.remove()
+            if not any(id(p) in own for p in other.theta.tensors):
+                continue
+            if other._held is self._held:  # of this one's own, before
+                other._unhook()
+                continue
+            raise MethodError(
+                f"the optimizer is guarded by {other.method.name} already, and both would act on the same weights: guard.remove() of the "
+                "one before (or a new optimizer), or protect(..., chain(a, b)) for two methods together"
+            )
+        self._unhook()
         self.optimizer = optimizer
+        self._held.removed = False
         self._around = Around(self.method, self.model, self.theta, optimizer, self.costs, self.ranks)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before),
@@ -197,31 +277,84 @@ class Guard:
             MethodError: no classes where they are needed, or none of the network's; a task that was learnt and not consolidated, of which the
                 method would know nothing; the model has other trainable weights than it had.
         """
-        if self._open and self._steps and "end" in self._slots:
+        held = self._held
+        if held.open and held.steps and "end" in self._slots:
             raise MethodError(
                 f"{self.method.name} looks at a task's examples when it ends, and the task before was not consolidated: guard.consolidate(loader) "
                 "before the next begins"
             )
         self._same_weights()
+        if self._dropped:
+            self._say(self._dropped)
+            self._dropped = ""
         if self.scenario != "domain":
             if classes is None:
                 raise MethodError(f"in the scenario {self.scenario!r} a task begins with guard.begin(classes=[...])")
-            classes = self._indices(classes)
-            self.seen = tuple(sorted({*self.seen, *classes}))
-            self._mask = self._as_mask(classes if self.scenario == "task" else self.seen)
-        self._draws = generator(self.seed, f"method/{self.learnt}", self._device)
-        if self.spec is None:
+            held.classes = tuple(self._indices(classes))
+        if not held.open:
+            held.before = held.seen
+        if held.classes is not None:
+            held.seen = tuple(sorted({*held.before, *held.classes}))
+        if self._known and not held.learnt and not self.method.adopts and self._slots:
+            self._say(
+                f"{self.method.name} holds nothing of the {self._known} outputs that the model knew before, as it has seen no examples of them: "
+                "guard.begin(classes) and guard.consolidate(old examples) make a first task of some, or LwF() holds the outputs without examples"
+            )
+        if held.spec is None:
             [seeds] = self.ranks.gather(torch.tensor([self.seed]))
             if len(seeds.unique()) > 1:
                 raise MethodError(
                     f"ranks with the seeds {seeds.tolist()} would draw differently: give all of them one (protect(seed=...))"
                 )
-            self.spec = Spec((), self._outputs(classes), self.scenario, self.seed)
-            self.state = self.method.init(self.theta, self.spec)
-        with self._plain():
-            if "begin" in self._slots:
-                self.state = self.method.begin(self.state, self._edge(Nothing(), self._mask))
-        self._open, self._steps = True, 0
+        self._begin()
+        held.open, held.steps = True, 0
+        self._beside = self._unheld()
+
+    def _begin(self) -> None:
+        """The method's part of it; again where the model turns out to have other outputs than were thought."""
+        held = self._held
+        held.draws = generator(self.seed, f"method/{held.learnt}", self._device)
+        if held.spec is None:
+            width = plain_width(self.model) if held.width is None else held.width
+            held.width = width
+            held.spec = Spec((), width or max((*held.seen, 0)) + 1, self.scenario, self.seed)
+            held.state = self.method.init(self.theta, held.spec)
+        if held.classes is not None:
+            self._mask = self._as_mask(held.classes if self.scenario == "task" else held.seen)
+        if "begin" in self._slots:
+            with self._plain():
+                held.state = self.method.begin(held.state, self._edge(Nothing(), self._mask))
+
+    def _wide(self, width: int) -> None:
+        """The model has been seen to give so many outputs."""
+        held = self._held
+        if held.width == width:
+            return
+        if held.width is not None:
+            raise MethodError(
+                f"the model gives {width} outputs, and what is held of it is of {held.width}: give it as many (a Learner with grows=True gets "
+                "more as classes come)"
+            )
+        held.width = width
+        if held.classes is not None:
+            self._indices(held.classes)
+        if held.spec is not None and not held.learnt and not held.steps:  # nothing is learnt yet
+            held.spec = None
+            self._begin()
+        elif held.spec is not None:
+            held.spec = replace(held.spec, outputs=width)
+            if held.classes is not None:
+                self._mask = self._as_mask(held.classes if self.scenario == "task" else held.seen)
+
+    def _ask(self, x: Tensor) -> None:
+        """Asks the model for the number of its outputs, once."""
+        if self._held.width is None and len(x):
+            p = self.theta.tensors[0]
+            one = x[:1].to(p.device, p.dtype if x.is_floating_point() else None)
+            with untouched(), self._plain(), evaluating(self.model):
+                output = self.model(one)
+            if isinstance(output, Tensor) and output.dim() == 2:
+                self._wide(output.shape[1])
 
     def mix(self, x: Tensor, y: Tensor) -> Batch:
         """What a step should learn from: the batch itself, and what the method replays. Several ranks bring examples of their own each; what
@@ -236,10 +369,12 @@ class Guard:
             )
         if not torch.is_grad_enabled():
             return Batch(x, y, self._mask)
-        if not self._open:
+        if not self._held.open:
             self.begin()
         self._labelled(x, y)
         y = y.long()
+        if not self._tried:
+            self._try(Tensors(x[:2], y[:2]))
         own = self._new = Batch(x, y, self._mask)
         self._fresh, self._lost = True, False
         self._part, self._split = len(y), self.ranks.world > 1
@@ -248,7 +383,7 @@ class Guard:
             self._new = Batch(every_x, every_y, self._mask)
         if "examples" not in self._slots:
             return own
-        mixed = self.method.examples(self.state, self.model, self._new, self._draws)
+        mixed = self.method.examples(self.state, self.model, self._new, self._held.draws)
         part = mixed.cut(len(self._new.y), self.ranks)
         if part is mixed:
             self._part, self._split = len(self._new.y), False
@@ -262,8 +397,20 @@ class Guard:
         assert self._new is not None
         return len(self._new.y) / self.ranks.world if "examples" in self._slots else self._part
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """The loss of a mixed batch, with what the method adds to it; at least in single precision."""
+    def loss(self, output: Tensor, batch: Batch, losses: Tensor | None = None) -> Tensor:
+        """The loss of a mixed batch, with what the method adds to it; at least in single precision.
+
+        Args:
+            output: what the model answers to the batch, ``[B, C]``.
+            batch: what `mix` gave.
+            losses: your own loss of each of its examples, ``[B]``; default their cross-entropy. With class weights w, for instance,
+                ``F.cross_entropy(output, batch.y, weight=w, reduction="none")``. Which outputs compete is then your loss's to say.
+
+        Raises:
+            MethodError: `losses` beside a method whose own gradients of remembered examples are of cross-entropy, or that claims the loss.
+        """
+        if losses is not None:
+            self._takes(losses, batch)
         if output.dtype in (torch.bfloat16, torch.float16):
             output = output.float()
         self._lost = True
@@ -273,9 +420,12 @@ class Guard:
             )
         claims, adds = "criterion" in self._slots, "loss" in self._slots
         try:
-            loss = (
-                self.method.criterion(self.state, self.model, batch, output) if claims else cross_entropy(output, batch)
-            )
+            if losses is not None:
+                loss = weighed(losses.float(), batch)
+            elif claims:
+                loss = self.method.criterion(self.state, self.model, batch, output)
+            else:
+                loss = cross_entropy(output, batch)
         except IndexError as error:
             raise DataError(f"{error}: labels are output indices, from 0 to {output.shape[1] - 1}") from error
         if adds:
@@ -286,6 +436,19 @@ class Guard:
                 [answered] = self.ranks.gather(answered)
             self._met.append((self._new, answered))
         return loss
+
+    def _takes(self, losses: Tensor, batch: Batch) -> None:
+        """Whether one's own losses can stand in the place of cross-entropy."""
+        if losses.shape != batch.y.shape:
+            raise DataError(
+                f"losses {list(losses.shape)} for the {len(batch.y)} examples of the mixed batch: expected one an example, [B] "
+                '(reduction="none")'
+            )
+        if "criterion" in self._slots or {"gradient", "observe"} <= self._slots:
+            raise MethodError(
+                f"{self.method.name} takes the cross-entropy of remembered examples itself, and would hold another loss to it: leave losses= out, "
+                "or use replay, der, lwf or a penalty"
+            )
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]] | None:
         """Before a step. Where the step is given a closure the gradients come to be within it, so that is wrapped."""
@@ -304,7 +467,13 @@ class Guard:
 
     def _ready(self) -> None:
         """The gradients are there, the step is next."""
-        if not self._open:
+        held = self._held
+        if self._slots and any(owner(t) is not held for t in self.theta.tensors):
+            raise MethodError(
+                f"another guard has taken over weights that this guard of {self.method.name} holds, and both would act on them: step the optimizer "
+                "of the newer guard alone, or give each guard an optimizer over weights of its own"
+            )
+        if not held.open:
             self.begin()
         needs = self._slots & {"examples", "criterion", "loss", "observe"}
         if needs and not self._fresh:
@@ -321,10 +490,29 @@ class Guard:
                 "a fused optimizer divides by the GradScaler's scale, or skips the step, after the method has seen the gradients: make it with "
                 "fused=False"
             )
+        if not held.steps:
+            self._first_step()
         with self._eager():
             self._around.before(self.state)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.theta.tensors, self.clip)
+
+    def _first_step(self) -> None:
+        """Before the first step of a task: what its end would stumble over, and what the method does not hold."""
+        first, self._first = self._first, None
+        if first is not None:
+            first.remove()
+            if not self._tried and not self.method.labels and first.x is not None:
+                self._try(Tensors(first.x, torch.zeros(len(first.x), dtype=torch.int64)))
+            if self.method.softmax and first.shifts:
+                self._say(
+                    f"the loss changes when one number is added to all outputs of an example, so that it is no cross-entropy of them, and the Fisher "
+                    f"information of {self.method.name} is that of one class an example: its importance is another loss's. mas, si and l2 make no "
+                    "assumption about the loss"
+                )
+        missed = not_held(self.method, self.model) if self.learnt else ""
+        if missed:
+            self._say(missed)
 
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         with torch.no_grad():
@@ -334,10 +522,10 @@ class Guard:
                 if len(self._met) > 1:  # a step after several batches is one after a larger batch
                     x, y = (torch.cat([getattr(b, of) for b, _ in self._met]) for of in ("x", "y"))
                     batch, output = batch._replace(x=x, y=y), torch.cat([o for _, o in self._met])
-                self.state = self.method.observe(self.state, batch, output, self._draws)
+                self.state = self.method.observe(self.state, batch, output, self._held.draws)
         self._fresh = self._lost = False
         self._met = []
-        self._steps += 1
+        self._held.steps += 1
 
     def consolidate(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
         """Ends a task: the method looks at its data once more (importance, exemplars, anchor).
@@ -351,8 +539,9 @@ class Guard:
         Raises:
             MethodError: no step was taken since the last task ended; inputs alone for a method that needs labels.
         """
-        examples = self._brought(data)
-        if not self._open:
+        held = self._held
+        examples: Examples = self._brought(data)
+        if not held.open:
             raise MethodError(
                 "consolidate ends a task, but none has begun: no step was taken of the optimizer that the guard is attached to (a step begins a "
                 "task, or guard.begin()); where each task has an optimizer of its own, guard.attach(optimizer)"
@@ -362,15 +551,60 @@ class Guard:
             examples = Spread(examples, self.ranks)
         if len(examples) == 0:
             raise DataError("consolidate needs the task's examples; got none")
+        if self._slots:
+            self._ask(next(examples.all(1)).x)
+        if "observe" in self._slots and not held.steps:
+            self._show(examples)
         if "end" in self._slots:
             with self._plain():
-                self.state = self.method.end(self.state, self._edge(examples, self._mask))
-        self.learnt += 1
-        self._open = False
+                self.state = ended(self.method, self.state, self._edge(examples, self._mask))
+        self._left_out()
+        held.learnt += 1
+        held.open, held.steps, held.classes = False, 0, None
+        held.marked = mark(self.theta.tensors) if self._slots else None
+
+    def _show(self, examples: Examples) -> None:
+        """The method remembers examples on which no step was taken: those of a model that was trained elsewhere."""
+        if not self.method.gathers:
+            raise MethodError(
+                f"{self.method.name} learns from each step of a task, and none was taken in this one: train on the task, or use a method that "
+                "stores examples (replay)"
+            )
+        p = self.theta.tensors[0]
+        with self._plain(), evaluating(self.model):
+            for chunk in examples.all():
+                x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
+                batch = Batch(x, chunk.y.to(p.device), self._mask)
+                self.state = self.method.observe(self.state, batch, self.model(x), self._held.draws)
+                self.costs.forward += len(batch.y)
+
+    def _left_out(self) -> None:
+        """Reports weights that trained in this task and that no guard holds."""
+        now = self._unheld()
+        if self._beside is not None and now is not None and self._beside != now:
+            names = [name for name, t in self._others() if owner(t) is None]
+            self._say(
+                f"{self.method.name} acts on the weights that its optimizer steps, and others of the model have changed as well "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}), which it does not hold: protect the model with the optimizer of "
+                "those as well, or freeze them (requires_grad_(False))"
+            )
+
+    def _others(self) -> Vector:
+        """Weights that may train, and that this guard's optimiser does not step."""
+        own = {id(t) for t in self.theta.tensors}
+        found = [(name, t) for name, t in Vector.of(self.model) if id(t) not in own]
+        return Vector(tuple(name for name, _ in found), [t for _, t in found])
+
+    def _unheld(self) -> tuple[float, float] | None:
+        """A mark of those that no other guard holds either; None where there are none, or it does not matter."""
+        if not self._slots & {"gradient", "project"}:
+            return None
+        loose = [t for _, t in self._others() if owner(t) is None]
+        return mark(loose) if loose else None
 
     def rehearse(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
         """Tries on the first two examples what `consolidate` will do with all of them, and keeps nothing: what cannot be is said before a task
-        is trained on, not after.
+        is trained on, not after. The first batch that comes is tried so by itself, where the guard sees it.
 
         Args:
             data: as in `consolidate`.
@@ -378,40 +612,55 @@ class Guard:
         Raises:
             MethodError: no task has begun; or what `consolidate` would say.
         """
-        if not self._open:
+        if not self._held.open:
             raise MethodError("rehearse tries the end of a task, and none has begun: guard.begin()")
         if "end" not in self._slots:
             return
+        examples = self._brought(data)
         with untouched():
-            chunk = next(self._brought(data).all(2))
-        few: Examples = Tensors(chunk.x, chunk.y)
+            chunk = next(examples.all(2))
+        self._ask(chunk.x)
+        self._try(Tensors(chunk.x, chunk.y), examples.count)
+
+    def _try(self, few: Examples, count: int = 0) -> None:
+        """The end of the task on few examples; nothing of it is kept."""
+        self._tried = True
+        if "end" not in self._slots:
+            return
+        self._ask(next(few.all(1)).x)
         if self.ranks.world > 1:
             few = Spread(few, self.ranks)
-        edge = replace(self._edge(few, self._mask), costs=Costs())
-        with untouched(), self._plain():
-            self.method.end(copy.deepcopy(self.state), edge)
+        edge = replace(self._edge(few, self._mask), count=count)
+        with self._plain():
+            try_end(self.method, self.state, edge, self._say)
 
-    def _brought(self, data: Any) -> Examples:
+    def _brought(self, data: Any) -> Finite:
         if isinstance(data, Tensor):
             if self.method.labels:
                 raise MethodError(f"{self.method.name} needs labels at the end of a task: consolidate((x, y))")
             data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
-        return data if isinstance(data, Examples) else examples_of(data)
+        return Finite(data if isinstance(data, Examples) else examples_of(data))
 
     # --- saving -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """The method's state: ``tensors`` by name and ``meta`` that is plain JSON. Model and optimiser save themselves."""
-        tensors, skeleton = tree.split({"state": self.state, "draws": self._draws}, "guard")
+        held = self._held
+        tensors, skeleton = tree.split({"state": held.state, "draws": held.draws}, "guard")
         meta = {
             "method": self.method.name,
             "constants": worded(self.method),
             "weights": [list(t.shape) for t in self.theta.tensors],
-            "mark": self._mark,
+            "mark": mark(self.theta.tensors)
+            if self._slots
+            else (0.0, 0.0),  # without a method the weights may be sharded
             "state": skeleton,
-            "outputs": None if self.spec is None else self.spec.outputs,
-            "learnt": self.learnt,
-            "seen": list(self.seen),
-            "open": self._open,
+            "outputs": None if held.spec is None else held.spec.outputs,
+            "width": held.width,
+            "learnt": held.learnt,
+            "seen": list(held.seen),
+            "before": list(held.before),
+            "open": held.open,
+            "classes": None if held.classes is None else list(held.classes),
         }
         if self._mask is not None:
             tensors["mask"] = self._mask
@@ -433,30 +682,47 @@ class Guard:
         for key, here in (("constants", worded(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
             if meta.get(key, here) != here:
                 raise MethodError(_other(key, meta[key], here))
-        signed, length = self._mark
-        if abs(meta.get("mark", self._mark)[0] - signed) > 0.02 * length:  # in half precision it would be nearer
-            warnings.warn(
-                "the model's weights are not those that this was saved beside: load the model's first, or it will be held to another's",
-                stacklevel=2,
+        present = mark(self.theta.tensors) if self._slots else (0.0, 0.0)
+        saved_mark: tuple[float, float] = tuple(meta.get("mark", present))
+        if moved(saved_mark, present):
+            self._say(
+                "the model's weights are not those that this was saved beside: load the model's first, or it will be held to another's"
             )
         tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
         nodes = dict(meta["state"]["items"])
+        # of its own from now on: another guard of these weights that went on with what is held would not have been loaded
+        held = self._held = Protected(
+            self.method, self.scenario, self.seed, generator(self.seed, "method/0", self._device)
+        )
         if meta["outputs"] is not None:
-            now = self._width
-            if now not in (None, meta["outputs"]):
+            now, then = plain_width(self.model), meta.get("width")
+            if None not in (now, then) and now != then:
                 raise MethodError(
-                    f"this was saved with a network of {meta['outputs']} outputs, and this one has {now}: give it as many (a Learner with "
+                    f"this was saved with a network of {then} outputs, and this one has {now}: give it as many (a Learner with "
                     "grows=True gets more as classes come)"
                 )
-            self.spec = Spec((), meta["outputs"], self.scenario, self.seed)
-            moved = {k: v.to(self._device) if k.startswith("guard/state") else v for k, v in tensors.items()}
-            self.state = tree.join(self.method.state_type, nodes["state"], moved, "state")
-        self._draws.set_state(tensors[nodes["draws"]["tensor"]])
-        self.learnt, self.seen, self._open = meta["learnt"], tuple(meta["seen"]), meta["open"]
+            held.spec = Spec((), meta["outputs"], self.scenario, self.seed)
+            stays = torch.float64 if self.theta.tensors[0].dtype != torch.float64 else None  # on the CPU
+            placed = {k: v if v.dtype == stays else v.to(self._device) for k, v in tensors.items()}
+            placed = {k: placed[k] if k.startswith("guard/state") else v for k, v in tensors.items()}
+            held.state = tree.join(self.method.state_type, nodes["state"], placed, "state")
+        held.draws.set_state(tensors[nodes["draws"]["tensor"]])
+        held.learnt, held.seen, held.open = meta["learnt"], tuple(meta["seen"]), meta["open"]
+        held.before = tuple(meta.get("before", ()))
+        held.classes = None if meta.get("classes") is None else tuple(meta["classes"])
+        held.width = meta.get("width")
         self._mask = tensors["mask"].to(self._device) if "mask" in tensors else None
+        self._tried, self._dropped = True, ""
+        if self._slots:
+            claim(self.theta, held)
 
     def remove(self) -> None:
-        """Detaches from the optimiser: the loop is again as it was."""
+        """Detaches from the optimiser: the loop is again as it was. What was held of earlier tasks is dropped, unless the guard is attached
+        again."""
+        self._unhook()
+        self._held.removed = True
+
+    def _unhook(self) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -469,13 +735,15 @@ class Guard:
             self.theta,
             examples,
             mask,
-            self.learnt,
+            self.learnt + bool(self._known),
             None,
             draws,
             self._no_reset,
             self.costs,
             self.seen,
             ranks=self.ranks,
+            known=self._known,
+            say=self._say,
         )
 
     @contextmanager
@@ -493,8 +761,10 @@ class Guard:
         raise MethodError(f"{self.method.name} cannot restart a network that it does not own")
 
     def _same_weights(self) -> None:
-        now = Vector.of(self.model)
-        if now.names != self.theta.names or any(a is not b for a, b in zip(now.tensors, self.theta.tensors)):
+        now = _stepped(self.model, self.optimizer)
+        own = {id(t) for t in self.theta.tensors}
+        there = {id(t) for _, t in Vector.of(self.model)}
+        if any(id(t) not in own for _, t in now) or any(id(t) not in there for _, t in self.theta):
             raise MethodError(
                 "the model has other trainable weights than when it was protected (some were frozen, unfrozen or replaced, or a layer grew), and the "
                 "method knows nothing of them: make the changes first, then protect; or use Learner, whose networks may grow"
@@ -502,7 +772,7 @@ class Guard:
 
     def _indices(self, classes: Any) -> list[int]:
         """Of outputs."""
-        outputs = self._width
+        outputs = self._held.width or plain_width(self.model)
         try:
             found = sorted({int(c) for c in classes})
         except (TypeError, ValueError):
@@ -521,6 +791,9 @@ class Guard:
                 f"labels of {y.dtype} {list(y.shape)} for {len(x)} inputs: expected output indices [B] (one class an example: methods that have part "
                 "in the loss use cross-entropy)"
             )
+        if x.device.type == "cpu":  # elsewhere looking would be waiting
+            finite(x, "this batch")
+        self._ask(x)
         if (
             self._mask is not None and y.device.type == self._mask.device.type == "cpu"
         ):  # elsewhere looking would be waiting
@@ -531,19 +804,18 @@ class Guard:
                     f"labels {wrong} are not among the task's classes: name all of them, guard.begin(classes=[...])"
                 )
 
-    def _outputs(self, classes: Sequence[int] | None) -> int:
-        return max(classes or [0]) + 1 if self._width is None else self._width
-
-    @property
-    def _width(self) -> int | None:
-        """Of the last linear layer; None: there is none."""
-        layers = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
-        return layers[-1].out_features if layers else None
-
     def _as_mask(self, classes: Sequence[int]) -> Tensor | None:
-        outputs = self.spec.outputs if self.spec is not None else self._outputs(classes)
+        assert self.spec is not None
+        outputs = self.spec.outputs
         if len(classes) == outputs:
             return None
         mask = torch.zeros(outputs, dtype=torch.bool, device=self._device)
         mask[list(classes)] = True
         return mask
+
+
+def _stepped(model: nn.Module, optimizer: torch.optim.Optimizer) -> Vector:
+    """The weights of a model that train and that an optimiser steps."""
+    ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    found = [(name, t) for name, t in Vector.of(model) if id(t) in ids]
+    return Vector(tuple(name for name, _ in found), [t for _, t in found])

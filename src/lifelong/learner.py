@@ -18,11 +18,15 @@ from torch import Tensor, nn
 
 from . import tree
 from .around import Around
-from .errors import DataError, MethodError, TrainingError
+from .beforehand import ended, not_held, try_end
+from .errors import DataError, MethodError, TrainingError, warn
 from .growth import Growth, carry_moments, grow
+from .loaders import finite
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
-from .random import derive, generator
+from .parts.fisher import evaluating
+from .random import derive, generator, untouched
 from .ranks import ALONE, Ranks
+from .sighted import Modes
 from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .training import Training
 from .vector import Vector
@@ -50,6 +54,7 @@ class Pause(NamedTuple):
 class Position:
     """How far the present task has been learnt."""
 
+    task: str = ""  # which
     epoch: int = 0
     chunk: int = 0  # within the epoch
     step: int = 0  # within the task
@@ -81,6 +86,11 @@ class Learner:
             such labels are an error.
         ranks: the processes that learn together, each with a learner like this one and the same tasks: `Ranks.here()`. A step's examples are
             shared out among them.
+        known: how many of the network's first outputs stood for something before the first task (a classifier that was trained elsewhere):
+            they count as seen, and LwF holds them. Default: as the tasks say (``stream_of(..., classes=[...])``).
+
+    Layers that are in evaluation mode while the network is in training mode stay so, and so do batch norms whose weights are all frozen;
+    a network that is in evaluation mode as a whole is taken as one that was just loaded.
 
     Raises:
         MethodError: the method does not fit the scenario, or does not work on several ranks.
@@ -100,6 +110,7 @@ class Learner:
         cache: int = 512 * 2**20,
         grows: bool = False,
         ranks: Ranks = ALONE,
+        known: int | None = None,
     ) -> None:
         self.method = is_method(method) if method is not None else Method()
         self.method.check(scenario)
@@ -129,6 +140,9 @@ class Learner:
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
         self.prepared = Cache(cache, self.device)
+        self.known = known  # outputs; None: the first task says it
+        self._modes = Modes()
+        self._said: set[str] = set()
         self.spec: Spec | None = None  # known when the first task comes
         self.theta = Vector.of(self.net)
         self.state: Any = None
@@ -156,16 +170,24 @@ class Learner:
 
     def steps(self, task: Task) -> Iterator[Pause]:
         """Learns one task, pausing every thousand examples or so: at a pause the learner may be saved, and a learner
-        that was loaded in the middle of a task goes on from there.
+        that was loaded in the middle of a task goes on from there. A task that was left in the middle is gone on with, or ended (`finish`),
+        before another begins.
 
         Raises:
             DataError: labels outside the outputs, inputs that are not finite.
+            MethodError: another task was left in the middle; what the method does at the end of a task fails with this network.
             TrainingError: the loss is no number any more.
         """
         began = time.perf_counter()
+        self._modes = self._modes.look(self.net)
         if self.at is None:
             with self._own_random():  # a data set may draw
                 self._enter(task)
+        elif self.at.task != _called(task):
+            raise MethodError(
+                f"task {self.at.task} was left after step {self.at.step}, and {_called(task)} would be learnt as a part of it: learn the first to "
+                "its end, or end it here with learner.finish(task.train)"
+            )
         else:
             self._same_classes(task)
         own = self._own(task)
@@ -176,6 +198,9 @@ class Learner:
         again = steps * self.training.batch_size > 2 * len(examples)
         ready = self.prepared(examples) if again else examples
         assert self.at is not None
+        if not self.learnt and not self.at.step and not self.at.round:
+            self._try(own, mask, task)
+        self._heed()
         while True:
             for loss in self._train(ready, mask, steps):
                 self.costs.train_seconds += time.perf_counter() - began
@@ -188,21 +213,28 @@ class Learner:
             if not grown:
                 break
             self._grow(grown)
-            self.at = Position(round=self.at.round + 1)
+            self.at = Position(_called(task), round=self.at.round + 1)
         self._leave(task, own, edge)
         self.costs.train_seconds += time.perf_counter() - began
 
     def _enter(self, task: Task) -> None:
+        self._modes = self._modes.look(self.net)
         self._check(task)
         self._same_classes(task)
         if self.spec is None:
             self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
+            self._knew(task)
         labels = task.train.labels
         low, high = int(labels.min()), max(int(labels.max()), task.outputs - 1)
         if self.grows and high >= self.spec.outputs and low >= 0:
             seed = derive(self.seed, f"outputs/{high + 1}")
             self._grow([Growth("outputs", size=high + 1, seed=seed)])
+            if self._width(task) != high + 1:
+                raise MethodError(
+                    f"the network's last linear layer got {high + 1} outputs, and the network gives {self._width(task)}: name the layer that decides "
+                    "(net.head), or give the network its own grow(operation)"
+                )
         if low < 0 or high >= self.spec.outputs:
             raise DataError(
                 f"task {task.name!r} has labels {low}..{high}, the network has outputs 0..{self.spec.outputs - 1}: "
@@ -223,7 +255,65 @@ class Learner:
         if "begin" in self.method.acts:
             with torch.no_grad():
                 self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
-        self.at = Position()
+        self.at = Position(_called(task))
+
+    def _knew(self, task: Task) -> None:
+        """Counts outputs that stood for something before the first task as seen."""
+        self.known = task.known if self.known is None else self.known
+        if not self.known:
+            return
+        assert self.spec is not None
+        if self.known > self.spec.outputs:
+            raise DataError(
+                f"{self.known} outputs are said to be known from before, and the network has {self.spec.outputs}: give it the network that knows them"
+            )
+        if self.scenario != "domain":
+            self.seen = tuple(range(self.known))
+        if self.method.adopts:
+            return
+        if "predict" in self.method.acts or self.method.restarts or self.method.rests:
+            raise MethodError(
+                f"{self.method.name} answers from the tasks that it has met itself, and {self.known} outputs of this network were learnt elsewhere: "
+                "learn their examples as a first task, or use lwf, which holds them without examples"
+            )
+        self._say(
+            f"{self.method.name} holds nothing of the {self.known} outputs that the network knew before, as it has met no examples of them: learn "
+            "some as a first task, or use lwf, which holds them without examples"
+        )
+
+    def _say(self, text: str) -> None:
+        """Warns, once a learner."""
+        if text not in self._said:
+            self._said.add(text)
+            warn(text)
+
+    def _try(self, own: Examples, mask: Tensor | None, task: Task) -> None:
+        """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now. A method with
+        a loop of its own may need all examples then, and is not tried."""
+        if "end" not in self.method.acts or not self.method.portable:
+            return
+        try:
+            net = copy.deepcopy(self.net)
+        except (RuntimeError, TypeError):  # some networks have no copy
+            return
+        with untouched():
+            chunk = next(own.subset(torch.arange(min(2, len(own)))).all())
+        few = Tensors(chunk.x, chunk.y, mask=chunk.mask)
+        edge = self._edge(few, mask, task)
+        try_end(
+            self.method,
+            self.state,
+            replace(edge, net=net, theta=Vector.of(net), count=len(own), ranks=ALONE),
+            self._say,
+        )
+
+    def _heed(self) -> None:
+        """Reports what a penalty does not hold."""
+        if self.learnt and self.method.penalises:
+            self._modes.train(self.net)
+            missed = not_held(self.method, self.net)
+            if missed:
+                self._say(missed)
 
     def _train(self, examples: Examples, mask: Tensor | None, steps: int) -> Iterator[Tensor]:
         """Runs the present task's steps from where it stands, a chunk at a time."""
@@ -242,7 +332,7 @@ class Learner:
                     chunk = next(chunks, None)
                     if chunk is None:
                         break
-                    self.net.train()
+                    self._modes.train(self.net)
                     with _enough(f"{len(examples)} examples in batches of {size}"):
                         loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
                 steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
@@ -358,7 +448,7 @@ class Learner:
         before = self.costs.passes
         if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():
-                self.state = self.method.end(self.state, edge)
+                self.state = ended(self.method, self.state, edge)
         self._ending = self.costs.passes - before
         self.remember(task)
         self.at = None
@@ -401,7 +491,7 @@ class Learner:
             self.theta,
             examples,
             mask,
-            self.learnt,
+            self.learnt + bool(self.known),
             task,
             draws,
             self.reset,
@@ -410,6 +500,8 @@ class Learner:
             steps,
             epoch,
             self.ranks,
+            known=self.known or 0,
+            say=self._say,
         )
 
     def reset(self) -> None:
@@ -458,6 +550,7 @@ class Learner:
                 f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
             )
         began = time.perf_counter()
+        finite(x, "this batch")
         batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
         if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
             self.finish()
@@ -465,7 +558,7 @@ class Learner:
             if self.at is None:
                 self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
             assert self.at is not None
-            self.net.train()
+            self._modes.train(self.net)
             with _enough("one step on one example"):
                 loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
         self.at.step += 1
@@ -477,7 +570,8 @@ class Learner:
         return loss
 
     def finish(self, examples: Examples | None = None) -> None:
-        """Ends the task that `step` began, if one has begun. `examples` are its own, for a method that looks at them once more.
+        """Ends the task that `step` began or that `steps` left in the middle, if one has begun. `examples` are its own, for a method that looks
+        at them once more.
 
         Raises:
             MethodError: there are none, and the method needs them.
@@ -490,7 +584,7 @@ class Learner:
                     f"{self.method.name} looks at a task's examples when it ends: finish(examples), or choose a method that does not"
                 )
             with torch.no_grad(), self._own_random():
-                self.state = self.method.end(self.state, self._edge(examples, self._mask(None), None))
+                self.state = ended(self.method, self.state, self._edge(examples, self._mask(None), None))
         self.learnt += 1
         self.at = None
 
@@ -546,16 +640,12 @@ class Learner:
 
     @torch.no_grad()
     def _scores(self, x: Tensor, mask: Tensor | None, task: int | None, answers: bool = True) -> Tensor:
-        was = self.net.training
-        self.net.eval()
-        try:
+        with evaluating(self.net):
             if answers and "predict" in self.method.acts:
                 told = task if self.scenario == "task" or self.method.oracle else None
                 scores = self.method.predict(self.state, self.net, self._input(x), told)
             else:
                 scores = self.net(self._input(x))
-        finally:
-            self.net.train(was)
         return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
     # --- what is derived --------------------------------------------------------------------------------------------
@@ -585,19 +675,16 @@ class Learner:
     def _width(self, task: Task | None) -> int:
         if task is None:
             raise MethodError("the network's outputs are not known before its first task")
-        was = self.net.training
-        x = self._input(next(task.test.all(1)).x)
+        x = self._input(next(task.test.all(2)).x)
         try:
-            with torch.no_grad():
-                output = self.net.eval()(x)
-        except (RuntimeError, IndexError) as error:
+            with torch.no_grad(), evaluating(self.net):
+                output = self.net(x)
+        except (RuntimeError, IndexError, ValueError) as error:
             numbers = "" if x.is_floating_point() else "; layers of weights take x.float(), an embedding takes indices"
             raise MethodError(
                 f"the network cannot take the inputs of task {task.name!r}, {x.dtype} {list(x.shape[1:])} each "
                 f"({str(error).splitlines()[0]}){numbers}"
             ) from error
-        finally:
-            self.net.train(was)
         if not isinstance(output, Tensor) or output.dim() != 2:
             got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
@@ -607,6 +694,12 @@ class Learner:
     def _check(task: Task) -> None:
         if len(task.train) == 0:
             raise DataError(f"task {task.name!r} has no training examples; leave it out or give it data")
+        y = task.train.labels
+        if y.is_floating_point() or y.dim() != 1:
+            raise DataError(
+                f"task {task.name!r} has labels of {y.dtype} {list(y.shape)}: expected class indices [N], one an example (another loss: protect in "
+                "your own loop)"
+            )
         wrong = task.train.wild(3)
         if wrong:
             raise DataError(
@@ -672,6 +765,8 @@ class Learner:
             "spec": None if self.spec is None else asdict(self.spec),
             "learnt": self.learnt,
             "seen": list(self.seen),
+            "known": self.known,
+            "resting": sorted(self._modes.kept),
             "names": list(self._names.items()),
             "at": None if self.at is None else asdict(self.at),
             "growth": [asdict(g) for g in self.growth],
@@ -713,7 +808,9 @@ class Learner:
         self.spec = None
         if meta["spec"] is not None:
             self.spec = tree.join(Spec, meta["spec"], {}, "spec")
-        moved = {k: v.to(self.device) if k.startswith("state") else v for k, v in tensors.items()}
+        # statistics in double precision are kept on the CPU, unless the network itself is in double precision
+        stays = torch.float64 if self.dtype != torch.float64 else None
+        moved = {k: v.to(self.device) if k.startswith("state") and v.dtype != stays else v for k, v in tensors.items()}
         self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
         self._initial = None
         if meta["initial"] is not None:
@@ -723,8 +820,11 @@ class Learner:
         self._draws.set_state(tensors["draws"])
         self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
         self.at = tree.join(Position | None, meta["at"], {}, "at")
+        self.known = tree.join(int | None, meta.get("known"), {}, "known")
+        self._modes = Modes(frozenset(tree.join(list[str], meta.get("resting", []), {}, "resting")))
         self.costs = tree.join(Costs, meta["costs"], {}, "costs")
-        counts = [self.learnt, *self.seen, *(() if self.at is None else asdict(self.at).values())]
+        places = [] if self.at is None else [v for v in asdict(self.at).values() if isinstance(v, int)]
+        counts = [self.learnt, *self.seen, *places]
         if min(counts) < 0 or (self.spec is not None and max((0, *self.seen)) >= self.spec.outputs):
             raise ValueError(f"tasks, classes and places {counts} are none of this network")
         self._names = {int(c): str(name) for c, name in meta.get("names", ())}
@@ -772,6 +872,10 @@ class Learner:
             torch.set_rng_state(outer)
             if cuda is not None:
                 torch.cuda.set_rng_state(cuda, self.device)
+
+
+def _called(task: Task) -> str:
+    return f"{task.name!r} of {len(task.train)} examples"
 
 
 def _torch_state_of(seed: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -14,7 +14,7 @@ from .errors import DataError
 from .ranks import Ranks
 from .stream import Chunk, Examples, Tensors
 
-__all__ = ["Batches", "Nothing", "Spread", "examples_of"]
+__all__ = ["Batches", "Finite", "Nothing", "Ragged", "Spread", "examples_of", "finite"]
 
 WANTED = "consolidate: expected a task's examples, a pair of tensors (x, y) or an iterable of batches (x, y) as a DataLoader is"
 
@@ -37,11 +37,11 @@ def examples_of(data: Any) -> Examples:
 @final
 class Batches(Examples):
     """A loader's batches, in the order and the sizes in which it gives them. Where single examples are asked for they are all read once more, and
-    kept: a loader that shuffles gives another order each time."""
+    kept: a loader that shuffles gives another order each time. Batches may be padded to different lengths."""
 
     def __init__(self, loader: Iterable[Any]) -> None:
         self.loader = loader
-        self._kept: Tensors | None = None
+        self._kept: list[Tensors] = []
         self._length: int | None = None
 
     def __len__(self) -> int:
@@ -61,21 +61,23 @@ class Batches(Examples):
 
     def all(self, rows: int = 512) -> Iterator[Chunk]:
         for x, y in self._pairs():
-            for bx, by in zip(x.split(rows), y.split(rows)):
-                yield Chunk(bx, by)
+            yield from Tensors(x, y).all(rows)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
-        return self._stacked.chunks(order, rows)
+        return self._read.chunks(order, rows)
 
     def subset(self, index: Tensor) -> Examples:
-        return self._stacked.subset(index)
+        return self._read.subset(index)
 
     @property
-    def _stacked(self) -> Tensors:
-        if self._kept is None:
+    def _read(self) -> Examples:
+        """All batches, kept; those of one shape as one."""
+        if not self._kept:
             found = list(self._pairs())
-            self._kept = Tensors(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))
-        return self._kept
+            if len({x.shape[1:] for x, _ in found}) == 1:
+                found = [(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))]
+            self._kept = [Tensors(x, y) for x, y in found]
+        return self._kept[0] if len(self._kept) == 1 else Ragged(self._kept)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +85,90 @@ class Batches(Examples):
 
     @property
     def labels(self) -> Tensor:
-        return self._stacked.labels
+        return self._read.labels
+
+
+@final
+class Ragged(Examples):
+    """Examples of several shapes, those of one shape together; `rows` picks some. A chunk has one shape."""
+
+    def __init__(self, parts: Sequence[Tensors], rows: Tensor | None = None) -> None:
+        self.parts = tuple(parts)
+        self.rows = torch.arange(sum(len(p) for p in parts)) if rows is None else rows
+        self._owner = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(p) for p in parts]))
+        self._first = torch.tensor([0, *(len(p) for p in parts)]).cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        own = self.rows[order.cpu()]
+        owner, lengths = self._owner[own].unique_consecutive(return_counts=True)
+        for k, index in zip(owner.tolist(), own.split(lengths.tolist())):
+            yield from self.parts[k].chunks(index - self._first[k], rows)
+
+    def subset(self, index: Tensor) -> Ragged:
+        return Ragged(self.parts, self.rows[index.cpu()])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.parts[0].shape
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat([p.labels for p in self.parts])[self.rows]
+
+
+@final
+class Finite(Examples):
+    """The same examples; raises `DataError` when one is read whose inputs are NaN or infinite."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def count(self) -> int:
+        """How many there are; 0: they would have to be read to be counted."""
+        return 0 if isinstance(self.examples, Batches) else len(self.examples)
+
+    def all(self, rows: int = 512) -> Iterator[Chunk]:
+        at = 0
+        for chunk in self.examples.all(rows):
+            finite(chunk.x, "the task's examples", at)
+            at += len(chunk.y)
+            yield chunk
+
+    def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
+        for chunk in self.examples.chunks(order, rows):
+            finite(chunk.x, "some of the task's examples")
+            yield chunk
+
+    def subset(self, index: Tensor) -> Examples:
+        return Finite(self.examples.subset(index))
+
+    def part(self, ranks: Ranks) -> Examples:
+        return Finite(self.examples.part(ranks))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.examples.shape
+
+    @property
+    def labels(self) -> Tensor:
+        return self.examples.labels
+
+
+def finite(x: Tensor, what: str, first: int = 0) -> None:
+    """Raises `DataError` where inputs ``[n, ...]`` are NaN or infinite; the first of them is example `first` of `what`."""
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        rows = (~x.isfinite().reshape(len(x), -1).all(1)).nonzero().flatten().tolist()
+        shown = ", ".join(str(first + row) for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+        raise DataError(
+            f"inputs are NaN or infinite (in {what}, row {shown}): fill in what is missing, or leave these examples out"
+        )
 
 
 @final

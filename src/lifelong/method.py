@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import DataError, MethodError
+from .errors import DataError, MethodError, warn
 from .growth import Growth, IndexMap
 from .ranks import ALONE, Ranks
 from .stream import Examples, Scenario, Task
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
             n = len(self.y)
             return None if self.share == 1 else torch.full((n,), self.share / n, device=self.y.device)
         none = self.weight.isnan()
-        return torch.where(none, (self.share / none.sum().double()).to(self.weight), self.weight)
+        return torch.where(none, self.share / none.sum().to(self.weight), self.weight)
 
     def shared(self, factor: float) -> Batch:
         """With `factor` times the share of the examples that have no weight of their own. So what a method says of the
@@ -175,16 +175,25 @@ class Edge:
     steps: int | None = None  # that the task takes, a round; None: nobody knows
     epoch: int | None = None  # steps of one pass over its examples
     ranks: Ranks = ALONE  # who learns this network together
+    known: int = 0  # the first so many outputs stood for something before the first task
+    trial: bool = False  # whether the end of a task is only tried, on a few examples, before the task is learnt
+    count: int = 0  # then: how many examples the end will look at; 0: nobody knows
+    say: Callable[[str], None] = warn  # reports what goes on differently than its user probably expects
 
 
 def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
     """Mean negative log-likelihood of the labels among the outputs that compete (a masked output has logit −∞)."""
     if batch.mask is not None:
         output = output.masked_fill(~batch.mask, float("-inf"))
-    weights = batch.weights
-    if weights is None:
+    if batch.weights is None:
         return F.cross_entropy(output, batch.y)
-    return (F.cross_entropy(output, batch.y, reduction="none") * weights.to(output)).sum()
+    return weighed(F.cross_entropy(output, batch.y, reduction="none"), batch)
+
+
+def weighed(losses: Tensor, batch: Batch) -> Tensor:
+    """The loss of a batch of the losses ``[B]`` of its examples."""
+    weights = batch.weights
+    return losses.mean() if weights is None else (losses * weights.to(losses)).sum()
 
 
 def not_negative(name: str, **constants: float) -> None:
@@ -260,6 +269,16 @@ class Method:
     compares: ClassVar[bool] = False
     # True: takes no step in most tasks, its `data` being empty; what is fed by steps would starve beside it.
     rests: ClassVar[bool] = False
+    # True: says which weights may move at all; in a chain it acts after all others, wherever it stands.
+    masks: ClassVar[bool] = False
+    # True: `observe` only stores what passes, so that examples may be shown to it without a step (a model that was trained elsewhere).
+    gathers: ClassVar[bool] = False
+    # True: holds what a network knew before its first task, from the network alone.
+    adopts: ClassVar[bool] = False
+    # True: takes the outputs for logits of one class an example.
+    softmax: ClassVar[bool] = False
+    # True: holds weights by a penalty, and nothing else of the network.
+    penalises: ClassVar[bool] = False
     # Fields of the state that are lists with an entry a task, of which `predict` reads one at a time: an export keeps each entry in
     # a file of its own, and loads it when it is asked for.
     apart: ClassVar[tuple[str, ...]] = ()
@@ -422,7 +441,10 @@ def is_method(given: object) -> Method:
 
 def chain(*methods: Method) -> Method:
     """Several methods as one: examples, data, gradients and projections compose in order, losses add, states are kept
-    side by side. ``chain(m)`` is `m`."""
+    side by side. A method that masks weights (PackNet, HAT, a warm-up of LwF) acts after the others, wherever it stands. ``chain(m)`` is `m`.
+
+    The order of gradients matters: ``chain(GEM(), EWC())`` projects the gradient of the examples and adds EWC's penalty afterwards, so that
+    the sum may violate GEM's constraints; ``chain(EWC(), GEM())`` projects the sum."""
     flat = tuple(part for method in methods for part in is_method(method).parts() if part.acts)
     if not flat:
         return methods[0] if methods else Method()
@@ -517,11 +539,28 @@ class Chain(Method):
     def later(self) -> bool:
         return any(m.later for m in self.members)
 
+    @property
+    def gathers(self) -> bool:  # type: ignore[override]
+        return all(m.gathers for m in self.members if "observe" in m.acts)
+
+    @property
+    def adopts(self) -> bool:  # type: ignore[override]
+        return any(m.adopts for m in self.members)
+
+    @property
+    def softmax(self) -> bool:  # type: ignore[override]
+        return any(m.softmax for m in self.members)
+
+    @property
+    def penalises(self) -> bool:  # type: ignore[override]
+        return any(m.penalises for m in self.members)
+
     def _pairs(self, state: Any) -> list[tuple[Method, Any]]:
         return list(zip(self.members, (None,) * len(self.members) if state is None else state))  # None: not begun
 
     def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
-        return [(m, s) for m, s in self._pairs(state) if slot in m.acts]
+        """The members that override a slot, in order; those that mask weights last."""
+        return sorted(((m, s) for m, s in self._pairs(state) if slot in m.acts), key=lambda pair: pair[0].masks)
 
     def network(self, net: nn.Module) -> nn.Module:
         for m in self.members:

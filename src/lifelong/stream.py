@@ -97,6 +97,9 @@ class Tensors(Examples):
     transform: Transform | None = None
     mask: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "y", _indices(self.y))
+
     def __len__(self) -> int:
         return len(self.y if self.rows is None else self.rows)
 
@@ -169,6 +172,9 @@ class Lazy(Examples):
     rows: Tensor | None = None
     workers: int = 0
     mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "y", _indices(self.y))
 
     def __len__(self) -> int:
         return len(self.y if self.rows is None else self.rows)
@@ -254,6 +260,11 @@ class _Inputs(Dataset[Any]):
         return torch.as_tensor(self.dataset[index][0])
 
 
+def _indices(y: Tensor) -> Tensor:
+    """Labels of any integer type as indices. What is no integer is left, for who learns from it to refuse."""
+    return y if y.is_floating_point() or y.is_complex() else y.long()
+
+
 def _as_input(x: Tensor) -> Tensor:
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
@@ -320,7 +331,8 @@ class Task:
     """One unit of experience: what to train on, what to be tested on, and the outputs its labels use.
 
     `outputs`: how many outputs a network needs for it, where that is more than its largest class says (its inputs are of a vocabulary that
-    the outputs share). `class_names[c]` is what output `c` stands for, where it has a name: its stream's.
+    the outputs share). `class_names[c]` is what output `c` stands for, where it has a name: its stream's. `known`: the first so many
+    outputs stood for something before the stream began.
     """
 
     name: str
@@ -330,6 +342,7 @@ class Task:
     index: int = 0
     outputs: int = 0
     class_names: tuple[str, ...] = ()
+    known: int = 0
 
 
 @final
@@ -339,6 +352,7 @@ class Stream:
 
     `class_names[c]` is what output `c` stands for. `source` names the data that the tasks were made of. A stream that does
     not announce its classes (scenario "class") is met by a network with the first task's outputs, which gets more as they come.
+    `known`: the first so many outputs stand for classes that a network has learnt elsewhere, before this stream.
     """
 
     tasks: tuple[Task, ...]
@@ -348,6 +362,7 @@ class Stream:
     source: str = "own data"
     notes: dict[str, Any] = field(default_factory=dict)  # what a report should know: noise level, angles, ...
     announced: bool = True
+    known: int = 0
 
     def __post_init__(self) -> None:
         if self.scenario not in ("task", "domain", "class"):
@@ -364,8 +379,8 @@ class Stream:
             raise DataError("a stream needs at least one task; got none")
         tasks = tuple(
             t
-            if (t.index, t.class_names) == (i, self.class_names)
-            else replace(t, index=i, class_names=self.class_names)
+            if (t.index, t.class_names, t.known) == (i, self.class_names, self.known)
+            else replace(t, index=i, class_names=self.class_names, known=self.known)
             for i, t in enumerate(self.tasks)
         )
         object.__setattr__(self, "tasks", tasks)

@@ -18,7 +18,7 @@ from torch import Tensor
 from .errors import RunError
 from .vector import Vector
 
-__all__ = ["join", "mapped", "nbytes", "split"]
+__all__ = ["join", "mapped", "nbytes", "split", "wild"]
 
 
 def split(value: Any, path: str = "") -> tuple[dict[str, Tensor], Any]:
@@ -113,6 +113,27 @@ def mapped(value: Any, f: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(mapped(v, f) for v in value)
     return f(value)
+
+
+def wild(value: Any) -> list[str]:
+    """The weights whose value in some vector of a tree is NaN or infinite; what single examples left may (an answer that was never given)."""
+    found: list[str] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, Vector):
+            found.extend(name for name, t in value if t.is_floating_point() and not bool(t.isfinite().all()))
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for x in dataclasses.fields(value):
+                look(getattr(value, x.name))
+        elif isinstance(value, dict):
+            for v in value.values():
+                look(v)
+        elif isinstance(value, list | tuple):
+            for v in value:
+                look(v)
+
+    look(value)
+    return list(dict.fromkeys(found))
 
 
 def nbytes(value: Any) -> int:

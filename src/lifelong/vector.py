@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Vector"]
+__all__ = ["Vector", "double"]
 
 
 @final
@@ -113,6 +113,13 @@ class Vector:
     def zeros(self) -> Vector:
         return Vector(self.names, [torch.zeros_like(t, requires_grad=False) for t in self.tensors])
 
+    def sums(self) -> Vector:
+        """Zeros in at least single precision, to add many terms to: in bfloat16 a sum stops growing at some 256 times its terms."""
+        return Vector(
+            self.names,
+            [torch.zeros_like(t, dtype=_at_least_single(t.dtype), requires_grad=False) for t in self.tensors],
+        )
+
     def ones(self) -> Vector:
         return Vector(self.names, [torch.ones_like(t, requires_grad=False) for t in self.tensors])
 
@@ -125,6 +132,15 @@ class Vector:
         """The row ``[P]`` in this vector's shapes."""
         parts = flat.split([t.numel() for t in self.tensors])
         return Vector(self.names, [p.view_as(t) for p, t in zip(parts, self.tensors)])
+
+
+def double(device: torch.device) -> torch.dtype:
+    """Double precision where every device of the kind has it: on the CPU (Apple's GPUs have none)."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def _at_least_single(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _operand(other: Vector | float) -> list[Tensor] | float:

@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, final, get_args
 
+import torch
+
 from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Edge, Spec, not_negative
@@ -52,6 +54,7 @@ class EWC(Guarded):
     normalise: bool = False
 
     name: ClassVar[str] = "ewc"
+    softmax: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
@@ -83,9 +86,9 @@ class EWC(Guarded):
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         F = fisher(edge, self.importance, self.fisher_examples)
         if self.normalise:
-            mean = float(sum(t.sum() for t in F.tensors)) / len(F)
-            F = F / mean if mean > 0 else F
-        F = self.scaled(F, edge.net)
+            mean = torch.stack([t.sum() for t in F.tensors]).sum() / len(F)
+            F = F.map(lambda t: torch.where(mean > 0, t / mean, t))
+        F = self.scaled(F, edge)
         if self.online:
             return state.moved(state.A * self.gamma + F, edge.theta)
         return state.plus(F, edge.theta)

@@ -184,11 +184,11 @@ class FearNet(Method):
         C, d = len(state.known), codes.shape[1]
         means, roots = codes.new_zeros(C, d), codes.new_zeros(C, d, d)
         for c in y.unique().tolist():
-            of = codes[y == c].double()  # in single precision the decomposition does not always converge
-            means[c] = of.mean(0)
-            centred = (of - means[c]) / max(1, len(of) - 1) ** 0.5
+            of = codes[y == c].cpu().double()  # in single precision the decomposition does not always converge
+            means[c] = of.mean(0).to(means)
+            centred = (of - means[c].cpu()) / max(1, len(of) - 1) ** 0.5
             values, vectors = torch.linalg.eigh(centred.T @ centred)
-            roots[c] = vectors * values.clamp(min=0).sqrt()  # the assignment rounds
+            roots[c] = (vectors * values.clamp(min=0).sqrt()).to(roots.dtype).to(roots.device)
         none = state.y[:0]
         known = state.known | state.recent
         return Brain(None, none, None, none, means, roots, known, torch.zeros_like(known), None, state.draws)

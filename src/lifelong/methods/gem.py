@@ -41,6 +41,7 @@ class GEM(Method):
     margin: float = 0.5
 
     name: ClassVar[str] = "gem"
+    gathers: ClassVar[bool] = True
     ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
 
@@ -75,7 +76,7 @@ class GEM(Method):
         rows = [(k.reshape(len(k), -1), g.reshape(-1)) for k, g in zip(G.tensors, grads.tensors)]
         gram = torch.stack([k @ k.T for k, _ in rows]).sum(0)
         products = torch.stack([k @ g for k, g in rows]).sum(0)
-        small = torch.cat([gram, products[:, None]], 1).double().cpu().numpy()  # the one thing that leaves the device
+        small = torch.cat([gram, products[:, None]], 1).cpu().double().numpy()  # the one thing that leaves the device
         if (small[:, -1] >= 0).all():
             return grads
         if not np.isfinite(small).all():

@@ -112,7 +112,7 @@ class GenerativeReplay(Method):
     def begin(self, state: Scholar, edge: Edge) -> Scholar:
         first = next(edge.examples.all(512), None) if state.unit else None
         if first is not None and not bool(_within(first.x)):
-            raise _outside(edge.index)  # soon, where it shows soon
+            raise _outside(edge.index - bool(edge.known))  # soon, where it shows soon
         last = None if state.learnt is None else state.learnt.weights.clone()
         return replace(state, last=last, solver=state.solver.next(edge))
 
@@ -148,7 +148,7 @@ class GenerativeReplay(Method):
 
     def end(self, state: Scholar, edge: Edge) -> Scholar:
         if not bool(state.inside):
-            raise _outside(edge.index)
+            raise _outside(edge.index - bool(edge.known))
         return state
 
     def sample(self, state: Scholar, n: int, generator: torch.Generator) -> Tensor | None:

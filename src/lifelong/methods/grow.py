@@ -72,7 +72,7 @@ class Grow(Method):
 
     def begin(self, state: Grown, edge: Edge) -> Grown:
         if not state.operations:
-            self._layers(edge)  # that it can grow is found out before the first step
+            self._layers(edge, tried=True)  # that it can grow is found out before the first step
         return state
 
     def expand(self, state: Grown, edge: Edge, accuracy: float) -> list[Growth]:
@@ -94,14 +94,16 @@ class Grow(Method):
         widened = mapping.outputs is None and any(origin is not None for origin, _ in mapping.source.values())
         return replace(state, operations=state.operations + 1) if widened else state
 
-    def _layers(self, edge: Edge) -> tuple[str, ...]:
+    def _layers(self, edge: Edge, tried: bool = False) -> tuple[str, ...]:
         if hasattr(edge.net, "grow"):
             if not self.layers:
                 raise MethodError(
                     f"grow: {type(edge.net).__name__} grows by a method of its own: say which of its layers it can widen (layers)"
                 )
             return self.layers
-        can = widenable(edge.net)
+        p = edge.theta.tensors[0]
+        x = next(edge.examples.all(8)).x if tried and len(edge.examples) else None
+        can = widenable(edge.net, None if x is None else x.to(p.device, p.dtype if x.is_floating_point() else None))
         if not set(self.layers) <= set(can) or not can:
             raise MethodError(
                 f"grow: {type(edge.net).__name__} cannot widen {', '.join(self.layers) or 'any layer'}; it can widen "

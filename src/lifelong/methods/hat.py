@@ -62,6 +62,7 @@ class HAT(Method):
     name: ClassVar[str] = "hat"
     ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    masks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "its network has an attention on every unit; there is no amount of that to turn down"
 

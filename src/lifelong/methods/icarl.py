@@ -77,6 +77,10 @@ class ICaRL(Method):
                 f"icarl: slots {self.slots}: expected at least 1 (0 only with classifier 'network': a nearest mean needs exemplars)"
             )
 
+    @property
+    def adopts(self) -> bool:  # type: ignore[override]
+        return self.classifier == "network" and self.distil
+
     def init(self, theta: Vector, spec: Spec) -> Exemplars:
         none = torch.zeros(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
         return Exemplars(Past.none(self.slots, self.name, spec), none, none, None, None)
@@ -89,8 +93,9 @@ class ICaRL(Method):
             )
         new = torch.zeros_like(state.seen)
         new[list(edge.task.classes)] = True
+        before = state.seen | (torch.arange(len(new), device=new.device) < edge.known)
         weights = kept(edge.net) if edge.index and self.distil else None
-        return replace(state, seen=state.seen | new, old=state.seen & ~new, weights=weights)
+        return replace(state, seen=before | new, old=before & ~new, weights=weights)
 
     def data(self, state: Exemplars, examples: Examples, past: Sequence[Examples]) -> Examples:
         memory = state.past.memory

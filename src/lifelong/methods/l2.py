@@ -48,7 +48,7 @@ class L2(Guarded):
         return Quadratic.none(theta)
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        one = self.scaled(edge.theta.ones(), edge.net)
+        one = self.scaled(edge.theta.sums() + 1.0, edge)
         return state.plus(one, edge.theta) if self.anchors == "each" else state.moved(one, edge.theta)
 
     def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:

@@ -63,6 +63,7 @@ class LatentReplay(Method):
     batch: int | None = field(default=None, kw_only=True)
 
     joins: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
     name: ClassVar[str] = "latent_replay"
     neutral: ClassVar[dict[str, Any]] = {"slots": 0, "rate": 1.0}
 

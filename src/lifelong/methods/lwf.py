@@ -61,6 +61,8 @@ class LwF(Method):
     ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
     asks: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
+    adopts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength, warmup=self.warmup)
@@ -94,7 +96,9 @@ class LwF(Method):
         if before.weights is None:
             return output.new_zeros(())
         target = only(answers(net, before.weights, batch.x), before.heads[:, None])  # [h, B, C]
-        over = before.present if self.normaliser == "all" else None
+        over = (
+            before.present if self.normaliser == "all" and not before.known else None
+        )  # heads of known tasks do not compete
         H = distance(output, target, self.temperature, over).mean(1)  # of each head
         if self.weighting == "paper":
             return self.strength * H.sum()

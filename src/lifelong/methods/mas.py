@@ -60,7 +60,7 @@ class MAS(Guarded):
 
     def end(self, state: Quadratic, edge: Edge) -> Quadratic:
         omega = sensitivity(edge, _twice_the_output, power=1, limit=self.inputs_used)
-        return state.moved(state.A + self.scaled(omega, edge.net), edge.theta)
+        return state.moved(state.A + self.scaled(omega, edge), edge.theta)
 
     def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
         return state.resize(mapping, theta)

@@ -56,6 +56,7 @@ class PackNet(Method):
     name: ClassVar[str] = "packnet"
     ranks: ClassVar[bool] = True
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
+    masks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "without pruning the first task keeps all weights, and later ones have none"
 

@@ -27,7 +27,7 @@ from ..method import Edge, Spec
 from ..parts.stepless import Stepless, rows
 from ..random import generator
 from ..stream import Examples
-from ..vector import Vector
+from ..vector import Vector, double
 
 __all__ = ["RanPAC"]
 
@@ -35,9 +35,9 @@ __all__ = ["RanPAC"]
 @final
 @dataclass(frozen=True)
 class Prototypes:
-    """The projection, the sums over all examples met, and the classifier that they make; ``float64``."""
+    """The projection, the sums over all examples met (``float64``, on the CPU), and the classifier that they make, on the network's device."""
 
-    P: Tensor  # [d, M]
+    P: Tensor  # [d, M], where the classifier is
     G: Tensor  # [M, M]
     C: Tensor  # [M, K]
     W: Tensor  # [M, K]
@@ -69,22 +69,26 @@ class RanPAC(Stepless):
         d = math.prod(spec.shape)
         M = self.width or min(4 * d, 2000)
         draws = generator(spec.seed, "ranpac")
-        P = torch.randn(d, M, generator=draws, dtype=torch.float64).to(theta.tensors[0].device)
-        C = P.new_zeros(M, spec.outputs)
-        return Prototypes(P, P.new_zeros(M, M), C, C, self.ridges[len(self.ridges) // 2])
+        P = torch.randn(d, M, generator=draws, dtype=torch.float64)
+        G, C = P.new_zeros(M, M), P.new_zeros(M, spec.outputs)
+        device = theta.tensors[0].device
+        P, W = (t.to(double(device)).to(device) for t in (P, C))
+        return Prototypes(P, G, C, W, self.ridges[len(self.ridges) // 2])
 
     def end(self, state: Prototypes, edge: Edge) -> Prototypes:
         assert edge.task is not None
         examples, ridge = edge.task.train, state.ridge
         order = torch.randperm(len(examples), generator=edge.generator, device=edge.generator.device).cpu()
         fifth, rest = order.tensor_split([len(order) // 5])
-        G, C = _with(state.G, state.C, state.P, examples.subset(rest))
+        P = state.P.cpu().double()
+        G, C = _with(state.G, state.C, P, examples.subset(rest))
         if len(fifth):  # of fewer than five examples none is held out
             held = examples.subset(fifth)
-            ridge = self._ridge(G, C, state.P, held)
-            G, C = _with(G, C, state.P, held)
+            ridge = self._ridge(G, C, P, held)
+            G, C = _with(G, C, P, held)
         eye = torch.eye(len(G), dtype=G.dtype, device=G.device)
-        return Prototypes(state.P, G, C, torch.linalg.solve(G + ridge * eye, C), ridge)
+        W = torch.linalg.solve(G + ridge * eye, C)
+        return Prototypes(state.P, G, C, W.to(state.P.dtype).to(state.P.device), ridge)
 
     def _ridge(self, G: Tensor, C: Tensor, P: Tensor, held: Examples) -> float:
         """The λ with the least squared error. With G = V diag(e) Vᵀ, W is V diag(1 / (e + λ)) Vᵀ C for every λ."""
@@ -104,7 +108,7 @@ class RanPAC(Stepless):
     def predict(self, state: Prototypes | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None:
             return net(x)  # type: ignore[no-any-return]
-        return _projected(x.flatten(1).to(state.P), state.P) @ state.W
+        return _projected(x.flatten(1).to(state.P.dtype), state.P) @ state.W
 
     def resize(self, state: Prototypes, mapping: IndexMap, theta: Vector) -> Prototypes:
         more = 0 if mapping.outputs is None else mapping.outputs - state.C.shape[1]

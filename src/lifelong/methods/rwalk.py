@@ -76,11 +76,11 @@ class RWalk(Guarded):
         return 2 * self.strength
 
     def init(self, theta: Vector, spec: Spec) -> Walk:
-        zero = theta.zeros
+        zero = theta.sums
         return Walk(Quadratic.none(theta), zero(), zero(), zero(), zero(), zero(), theta.clone())
 
     def begin(self, state: Walk, edge: Edge) -> Walk:
-        zero = edge.theta.zeros
+        zero = edge.theta.sums
         return replace(state, own=zero(), gain=zero(), squares=zero(), start=edge.theta.clone(), steps=0)
 
     def track(self, state: Walk, step: Step) -> Walk:
@@ -95,14 +95,14 @@ class RWalk(Guarded):
         F = state.F * (1 - self.alpha) + state.squares * (self.alpha / state.steps)
         moved = theta - state.start
         own = state.own + state.gain.clamp(0.0) / (F * moved.square() * 0.5 + self.epsilon)
-        zero = theta.zeros
+        zero = theta.sums
         return replace(state, F=F, own=own, gain=zero(), squares=zero(), start=theta.clone(), steps=0)
 
     def end(self, state: Walk, edge: Edge) -> Walk:
         state = self._stretch_over(state, edge.theta)
         score = (state.score + state.own) * 0.5 if state.guard.terms else state.own
         importance = _to_unit(state.F) + _to_unit(score)
-        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance, edge.net), edge.theta))
+        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance, edge), edge.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
         F, squares = (mapping.carry(v, theta, role="square") for v in (state.F, state.squares))

@@ -63,10 +63,10 @@ class SI(Guarded):
         return 2 * self.strength
 
     def init(self, theta: Vector, spec: Spec) -> Path:
-        return Path(Quadratic.none(theta), theta.zeros(), theta.clone())
+        return Path(Quadratic.none(theta), theta.sums(), theta.clone())
 
     def begin(self, state: Path, edge: Edge) -> Path:
-        return replace(state, omega=edge.theta.zeros(), start=edge.theta.clone())
+        return replace(state, omega=edge.theta.sums(), start=edge.theta.clone())
 
     def track(self, state: Path, step: Step) -> Path:
         state.omega.addcmul_(step.grads, step.after - step.before, -1.0)
@@ -75,7 +75,7 @@ class SI(Guarded):
     def end(self, state: Path, edge: Edge) -> Path:
         moved = edge.theta - state.start
         omega = state.omega.clamp(0.0) / (moved.square() + self.xi)
-        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, edge.net), edge.theta))
+        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, edge), edge.theta))
 
     def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
         omega = mapping.carry(state.omega, theta, role="share")

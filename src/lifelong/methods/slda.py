@@ -26,7 +26,7 @@ from ..errors import MethodError
 from ..growth import IndexMap
 from ..method import Edge, Spec
 from ..parts.stepless import Stepless, rows
-from ..vector import Vector
+from ..vector import Vector, double
 
 __all__ = ["SLDA"]
 
@@ -34,7 +34,7 @@ __all__ = ["SLDA"]
 @final
 @dataclass(frozen=True)
 class Discriminant:
-    """The statistics of all examples met, and the classifier that they make; ``float64``."""
+    """The statistics of all examples met (``float64``, on the CPU), and the classifier that they make, on the network's device."""
 
     means: Tensor  # μ [C, d]
     counts: Tensor  # c [C]
@@ -64,9 +64,8 @@ class SLDA(Stepless):
 
     def init(self, theta: Vector, spec: Spec) -> Discriminant:
         C, d = spec.outputs, math.prod(spec.shape)
-        like = torch.empty(0, dtype=torch.float64, device=theta.tensors[0].device)
-        means, counts = like.new_zeros(C, d), like.new_zeros(C)
-        return Discriminant(means, counts, like.new_zeros(d, d), means, counts)
+        means, counts, scatter = (torch.zeros(shape, dtype=torch.float64) for shape in ((C, d), (C,), (d, d)))
+        return Discriminant(means, counts, scatter, *_at(theta, means, counts))
 
     def end(self, state: Discriminant, edge: Edge) -> Discriminant:
         assert edge.task is not None
@@ -77,7 +76,7 @@ class SLDA(Stepless):
         root = torch.linalg.cholesky((1 - self.shrinkage) / c.sum() * S + self.shrinkage * eye)
         w = torch.cholesky_solve(mu.T, root).T
         bias = (-(w * mu).sum(1) / 2).masked_fill(c == 0, float("-inf"))  # a class that was never met
-        return Discriminant(mu, c, S, w, bias)
+        return Discriminant(mu, c, S, *_at(edge.theta, w, bias))
 
     def answering(self, state: Discriminant) -> Discriminant:
         return replace(state, means=state.means[:0], counts=state.counts[:0], scatter=state.scatter[:0])
@@ -85,7 +84,7 @@ class SLDA(Stepless):
     def predict(self, state: Discriminant | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:
         if state is None:
             return net(x)  # type: ignore[no-any-return]
-        return x.flatten(1).to(state.weights) @ state.weights.T + state.bias
+        return x.flatten(1).to(state.weights.dtype) @ state.weights.T + state.bias
 
     def resize(self, state: Discriminant, mapping: IndexMap, theta: Vector) -> Discriminant:
         more = 0 if mapping.outputs is None else mapping.outputs - len(state.counts)
@@ -97,6 +96,12 @@ class SLDA(Stepless):
             weights,
             F.pad(state.bias, (0, more), value=float("-inf")),
         )
+
+
+def _at(theta: Vector, *tensors: Tensor) -> list[Tensor]:
+    """On the network's device, as precisely as it calculates."""
+    device = theta.tensors[0].device
+    return [t.to(double(device)).to(device) for t in tensors]
 
 
 def _with(mu: Tensor, c: Tensor, S: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

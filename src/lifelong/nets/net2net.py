@@ -13,6 +13,7 @@ function (a sum with another branch, a layer norm over the units, tied weights) 
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -52,7 +53,9 @@ class _Reader(NamedTuple):
     apart: bool
 
 
-def widen(net: nn.Module, layer: str, size: int, seed: int = 0, noise: float = 0.0) -> IndexMap:
+def widen(
+    net: nn.Module, layer: str, size: int, seed: int = 0, noise: float = 0.0, x: Tensor | None = None
+) -> IndexMap:
     """More units in a layer of `net`, in place, without changing what it computes.
 
     Args:
@@ -62,6 +65,8 @@ def widen(net: nn.Module, layer: str, size: int, seed: int = 0, noise: float = 0
         seed: of the choice which units are copied, and of the noise.
         noise: standard deviation of normal noise on what leads to the copies, in units of the root mean square of the layer's
             weights; 0: none.
+        x: inputs ``[B, ...]`` of the network. With these it is tried on a copy that the outputs stay what they are: the graph does not say
+            whether a `BatchNorm1d` normalises units or as many positions.
 
     Returns:
         Where each new weight came from, which `carry_moments` and a method's state follow.
@@ -77,6 +82,8 @@ def widen(net: nn.Module, layer: str, size: int, seed: int = 0, noise: float = 0
         raise MethodError(f"noise {noise}: expected 0 or more")
     graph = _traced(net)
     norms, readers = _followed(net, graph, layer)
+    if x is not None:
+        _tried(net, layer, size, seed, x)
     draws = torch.Generator().manual_seed(seed)
     g = torch.cat([torch.arange(n), torch.randint(n, (size - n,), generator=draws)])
     times = torch.bincount(g, minlength=n)[g]
@@ -157,14 +164,34 @@ def deepen(
     return IndexMap({f"{activation}.{i}.{own}": (None, ()) for i, m in enumerate(layers) for own in m.state_dict()})
 
 
-def widenable(net: nn.Module) -> tuple[str, ...]:
-    """The layers that `widen` would take."""
+@torch.no_grad()
+def _tried(net: nn.Module, layer: str, size: int, seed: int, x: Tensor) -> None:
+    """Raises `MethodError` where a copy of `net` that is widened so answers `x` otherwise."""
+    copied = copy.deepcopy(net)
+    with evaluating(net), evaluating(copied):
+        before = net(x)
+        try:
+            widen(copied, layer, size, seed)
+            same = torch.allclose(copied(x), before, rtol=1e-3, atol=1e-4 * float(before.abs().max()) + 1e-6)
+        except RuntimeError:  # what normalises positions has got others
+            same = False
+    if not same:
+        raise MethodError(
+            f"{layer!r} cannot be widened: a copy of the network that was answers otherwise, as something behind the layer does not treat each unit "
+            "by itself (a batch norm over positions)"
+        )
+
+
+def widenable(net: nn.Module, x: Tensor | None = None) -> tuple[str, ...]:
+    """The layers that `widen` would take; with inputs `x` it is tried (see there)."""
     found = []
     for name, module in net.named_modules():
         if name and type(module) in (nn.Linear, nn.Conv2d, nn.LSTM):
             try:
                 _layer(net, name)
                 _followed(net, _traced(net), name)
+                if x is not None:
+                    _tried(net, name, _units(module) + 1, 0, x)
             except MethodError:
                 continue
             found.append(name)
@@ -283,6 +310,11 @@ def _followed(net: nn.Module, graph: fx.Graph, layer: str) -> tuple[list[str], l
         todo += [(node, user) for user in node.users]
     if not readers:
         raise MethodError(f"nothing reads the units of {layer!r}")
+    if not isinstance(module, nn.Conv2d) and norms and any(reader.each > 1 for reader in readers):
+        raise MethodError(
+            f"{norms[0]!r} normalises positions, as the units of {layer!r} come at {max(r.each for r in readers)} of them: put the batch norm "
+            "behind the flattening, or use layer norm over other dimensions"
+        )
     return norms, readers
 
 

@@ -36,7 +36,7 @@ class Scale:
         """Of `examples`, on the device and in the precision of `like`."""
         total, squares, n = 0.0, 0.0, 0
         for chunk in examples.all():
-            x = chunk.x.double()
+            x = chunk.x.cpu().double()
             total, squares, n = total + float(x.sum()), squares + float(x.square().sum()), n + x.numel()
         mean = total / n
         sd = max(squares / n - mean**2, 1e-12) ** 0.5

@@ -48,14 +48,14 @@ class Before:
     def next(self, edge: Edge) -> Before:
         """At the beginning of a task."""
         present = torch.ones_like(self.present)
+        past = self.present if self.tasks else torch.arange(len(present), device=present.device) < edge.known
         if self.known and edge.mask is not None:
             present = edge.mask
         elif not self.known and edge.seen:
             present = torch.zeros_like(present).index_fill_(0, torch.tensor(edge.seen, device=present.device), True)
         if not edge.index:
             return replace(self, present=present, tasks=1)
-        past = self.present[None]
-        heads = torch.cat([self.heads, past]) if self.known else past
+        heads = torch.cat([self.heads, past[None]]) if self.known else past[None]
         return Before(kept(edge.net), heads, present, self.known, self.tasks + 1)
 
     def resize(self, mapping: IndexMap, theta: Vector) -> Before:

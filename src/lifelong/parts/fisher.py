@@ -17,7 +17,11 @@ with recurrent layers of torch's, or a flow that depends on the data, through on
 Memory: at most `BYTES` for per-example gradients, by taking fewer examples at once.
 
 The gradient must be squared before it is averaged: squaring the mean of a batch gives another quantity, which depends on
-the batch size.
+the batch size. Squares and sums are taken in at least single precision, whatever the weights' own: in bfloat16 a sum of a thousand small
+terms stops growing.
+
+The Fisher is that of one class an example, with the outputs as logits: labels of another kind are refused, and outputs that are
+probabilities already are reported.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ Cotangents = Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor | None]]]  # f
 
 BYTES = 64 * 2**20
 ROWS = 512
+# an estimate is reported beforehand that passes each example back so often, and so many examples in all; or so many one after another
+MANY, IN_ALL, ALONE = 50, 100_000, 5_000
 
 
 def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector:
@@ -59,6 +65,7 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
         return hessian(edge, limit)
 
     def cotangents(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        _one_class(f, y, edge)
         if (
             f.shape[1] == 1 and edge.steps is None
         ):  # in somebody's own loop; a learner's outputs may be more when classes come
@@ -80,15 +87,37 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
     return sensitivity(edge, cotangents, power=2, limit=limit)
 
 
+def _one_class(f: Tensor, y: Tensor, edge: Edge) -> None:
+    """Whether the outputs can be the logits of one class an example, and the labels are such classes."""
+    if y.is_floating_point() or y.dim() != 1:
+        raise DataError(
+            f"the Fisher information here is that of one class an example, and the labels are {y.dtype} {list(y.shape)} (a regression, or "
+            "several labels an example): expected class indices [N]. mas, si and l2 make no assumption about the loss"
+        )
+    if f.shape[1] > 1:
+        p = torch.where(f.isinf(), 0.0, f.detach().float())
+        if bool((p >= 0).all() & ((p.sum(1) - 1).abs() < 1e-3).all()):
+            edge.say(
+                "the model's outputs are probabilities already (each row sums to 1), and ewc takes them for logits, so that its importance is "
+                "that of a second softmax: let the model give logits, without the softmax, and train it with cross_entropy"
+            )
+
+
 def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit: int | None = None) -> Vector:
     """Mean over examples of ``Σ_k w_k |Jᵀv_k|ᵖ``, for the `(v_k, w_k)` that `cotangents` makes of logits and labels."""
     net, theta = edge.net, edge.theta
-    total, count = theta.zeros(), 0
+    total, count = theta.sums(), 0
+    _each_example_alone(net)
     examples = _limited(edge, limit)
     own = examples.part(edge.ranks)
     with evaluating(net):
-        owners = _owners(net, theta) if len(own) else None
-        ruled = None if owners is None else _checked(net, theta, owners, _placed(next(own.all(8)), edge).x)
+        ruled = None
+        if len(own):
+            few = _placed(next(own.all(8)), edge)
+            owners = _owners(net, theta)
+            ruled = None if owners is None else _checked(net, theta, owners, few.x)
+            if limit is None:
+                _priced(edge, few, len(examples), cotangents, ruled)
         for chunk in own.all(_rows(ruled, theta)) if len(own) else ():
             x, y, mask = _placed(chunk, edge)
             if ruled is None:
@@ -106,6 +135,54 @@ def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit:
             "(a loader without drop_last, a list)"
         )
     return total.mul_(1 / count)
+
+
+def _each_example_alone(net: nn.Module) -> None:
+    """Raises `MethodError` where the examples of a batch have a say in each other's outputs."""
+    for name, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise MethodError(
+                f"batch norm {name!r} keeps no running statistics, so that an example's output depends on the rest of its batch and the example "
+                "has no gradient of its own, from which importance is made: use track_running_stats=True, or GroupNorm or LayerNorm"
+            )
+
+
+def _priced(edge: Edge, chunk: Chunk, count: int, cotangents: Cotangents, ruled: Ruled | None) -> None:
+    """Reports an estimate that takes very much longer than training, before it starts."""
+    if edge.trial:
+        count = edge.count
+    x, y, mask = chunk
+    with _put_back(edge.generator):
+        passes = len(cotangents(_masked(_logits(edge.net, x).detach(), mask), y))
+    alone = ruled is None and _unbatched(edge.net)
+    if passes == 1 or (passes * count < ALONE if alone else passes < MANY or passes * count < IN_ALL):
+        return
+    how = (
+        "one example after another, as its recurrent layers cannot be differentiated in batches"
+        if alone
+        else f"which takes about as long as {passes // 2} epochs of training"
+    )
+    edge.say(
+        f"the importance passes each of {count:,} examples back {passes:,} times, once for each class, {how}: importance='sampled' takes one "
+        "pass, and fisher_examples=1000 looks at so many examples only"
+    )
+
+
+@contextmanager
+def _put_back(draws: torch.Generator) -> Iterator[None]:
+    """The state of `draws` afterwards as it was."""
+    state = draws.get_state()
+    try:
+        yield
+    finally:
+        draws.set_state(state)
+
+
+def _unbatched(net: nn.Module) -> bool:
+    """Whether examples pass one after another: torch's recurrent layers cannot be vectorised over examples, and `functional_call` leaves other
+    tensors behind in a module that has two names."""
+    aliases = len(list(net.named_modules(remove_duplicate=False))) > len(list(net.modules()))
+    return aliases or any(isinstance(m, nn.RNNBase) for m in net.modules())
 
 
 def _limited(edge: Edge, limit: int | None) -> Examples:
@@ -153,9 +230,10 @@ def _owners(net: nn.Module, theta: Vector) -> Owners | None:
     """The modules that own the weights, each with its (own name, name in θ); None where some weight has no rule."""
     owners: Owners = {}
     count = 0
+    ours = {id(p) for p in theta.tensors}
     for prefix, module in net.named_modules():
         for own, p in module.named_parameters(recurse=False):
-            if p.requires_grad:
+            if id(p) in ours:
                 if type(module) not in _RULES or own not in ("weight", "bias"):
                     return None
                 if isinstance(module, nn.Conv1d | nn.Conv2d) and (
@@ -183,7 +261,7 @@ def _rows(ruled: Ruled | None, theta: Vector) -> int:
         if ruled is None
         else max((p.numel() for m in ruled.formed for p in m.parameters(recurse=False)), default=1)
     )
-    return max(1, min(ROWS, BYTES // (theta.tensors[0].element_size() * largest)))
+    return max(1, min(ROWS, BYTES // (max(4, theta.tensors[0].element_size()) * largest)))
 
 
 def _checked(net: nn.Module, theta: Vector, owners: Owners, x: Tensor) -> Ruled | None:
@@ -196,35 +274,38 @@ def _checked(net: nn.Module, theta: Vector, owners: Owners, x: Tensor) -> Ruled 
     r = torch.randn(len(x), generator=draws).to(f)
     if len({m for m, _, _ in calls}) < len(calls) or any(len(h) != len(x) or len(a) != len(x) for _, h, a in calls):
         return None
-    truth = dict(
-        zip(
-            theta.names,
-            torch.autograd.grad(f, theta.tensors, r[:, None] * v, retain_graph=True, materialize_grads=True),
-        )
-    )
+    sums = theta.sums()  # for their precision
+    found = torch.autograd.grad(f, theta.tensors, r[:, None] * v, retain_graph=True, materialize_grads=True)
+    truth = {name: _dense(g).to(s.dtype) for (name, s), g in zip(sums, found)}
     deltas = torch.autograd.grad(f, [a for _, _, a in calls], v, materialize_grads=True)
-    rounded = any(a.dtype != theta.tensors[0].dtype for _, _, a in calls)  # by a network that casts for itself
+    # by a network that casts for itself, or in half precision
+    rounded = any(a.dtype != sums.tensors[0].dtype for _, _, a in calls)
     slack = 100 if rounded else 1
     formed = []
     unseen = set(theta.names)
     for (module, h, _), delta in zip(calls, deltas):
-        h, delta = _as(theta, h), _as(theta, delta)
+        h, delta = _as(sums, h), _as(sums, delta)
         if not _rank_one(module, delta):
             formed.append(module)
         for (_, name), g in zip(owners[module], _RULES[type(module)](module, h, delta, owners[module])):
-            found = torch.tensordot(r, g, 1)
+            ruled = torch.tensordot(_as(sums, r), g, 1)
             unseen.discard(name)
             largest = float(truth[name].abs().max())
-            if not torch.allclose(found, truth[name], rtol=1e-3 * slack, atol=1e-4 * slack * largest + 1e-12):
+            if not torch.allclose(ruled, truth[name], rtol=1e-3 * slack, atol=1e-4 * slack * largest + 1e-12):
                 return None
     if any(bool(truth[name].any()) for name in unseen):  # used without a call of its module, or behind the hooks' back
         return None
     return Ruled(owners, formed)
 
 
-def _as(theta: Vector, t: Tensor) -> Tensor:
-    """In the weights' precision."""
-    return t.to(theta.tensors[0].dtype) if t.is_floating_point() else t
+def _as(sums: Vector, t: Tensor) -> Tensor:
+    """In the precision of the sums."""
+    return t.to(sums.tensors[0].dtype) if t.is_floating_point() else t
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Embeddings may give sparse ones."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def _rank_one(module: nn.Module, delta: Tensor) -> bool:
@@ -272,12 +353,12 @@ def _by_rules(
         for (module, h, _), delta in zip(calls, (_as(total, delta) for delta in deltas)):
             if _rank_one(module, delta):
                 s = delta.abs() if power == 1 else delta.square()
-                s = s if w is None else s * w[:, None]
+                s = s if w is None else s * _as(total, w)[:, None]
                 rank_one[module] = rank_one[module] + s if module in rank_one else s
                 continue
             for (_, name), g in zip(owners[module], _RULES[type(module)](module, h, delta, owners[module])):
                 g = g.abs() if power == 1 else g.square()
-                sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
+                sums[name] += g.sum(0) if w is None else torch.tensordot(_as(total, w), g, 1)
     for module, h, _ in calls:
         if module in rank_one:
             s = rank_one[module]
@@ -375,21 +456,21 @@ def _by_func(
 
     pairs = cotangents(_masked(_logits(net, x).detach(), mask), y)
     sums = total.dict()
-    # torch's recurrent layers cannot be vectorised over examples, and functional_call leaves other tensors behind in a module
-    # that has two names
-    aliases = len(list(net.named_modules(remove_duplicate=False))) > len(list(net.modules()))
-    if aliases or any(isinstance(m, nn.RNNBase) for m in net.modules()):
+    if _unbatched(net):
         return _one_by_one(net, theta, x, pairs, power, total)
     for v, w in pairs:
         try:
             found = vmap(grad(along), (None, 0, 0))(weights, x, v)
-        except RuntimeError as error:  # a flow that depends on the data (transformers look whether anything is padded)
-            if "vmap" not in str(error) or v is not pairs[0][0]:
+        except (
+            Exception
+        ):  # an operator without a batching rule, a flow that depends on the data, memory: all of torch's own
+            if v is not pairs[0][0]:
                 raise
             return _one_by_one(net, theta, x, pairs, power, total)
         for name, g in found.items():
+            g = _as(total, g)
             g = g.abs() if power == 1 else g.square()
-            sums[name] += g.sum(0) if w is None else torch.tensordot(w, g, 1)
+            sums[name] += g.sum(0) if w is None else torch.tensordot(_as(total, w), g, 1)
     return len(pairs)
 
 
@@ -404,8 +485,9 @@ def _one_by_one(
                 f, theta.tensors, v[i : i + 1].to(f.dtype), retain_graph=k + 1 < len(pairs), materialize_grads=True
             )
             for sum_, g in zip(total.tensors, grads):
+                g = _as(total, _dense(g))
                 g = g.abs() if power == 1 else g.square()
-                sum_ += g if w is None else g * w[i]
+                sum_ += g if w is None else g * _as(total, w)[i]
     return len(pairs)
 
 
@@ -436,11 +518,13 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
             "importance 'exact', which equals it for ReLU networks"
         )
     weights = {name: p.detach() for name, p in theta}
+    _each_example_alone(net)
     examples = _limited(edge, limit)
-    total = torch.zeros(len(theta), dtype=theta.tensors[0].dtype, device=theta.tensors[0].device)
+    total = torch.zeros(len(theta), dtype=theta.sums().tensors[0].dtype, device=theta.tensors[0].device)
     with evaluating(net):
         for chunk in examples.part(edge.ranks).all(ROWS):
             batch = Batch(*_placed(chunk, edge))
+            _one_class(_logits(net, batch.x), batch.y, edge)
 
             def loss(weights: dict[str, Tensor], batch: Batch = batch) -> Tensor:
                 return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)

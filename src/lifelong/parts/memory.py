@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MethodError
+from ..vector import double
 
 __all__ = ["Memory", "balanced", "chosen", "herd", "opened", "placed", "reservoir", "ring", "stored"]
 
@@ -123,12 +124,20 @@ def reservoir(memory: Memory, values: Mapping[str, Tensor], draws: torch.Generat
         memory.write(slice(first, first + B), values)
         return after
     device = draws.device
-    n = torch.arange(first + 1, first + B + 1, dtype=torch.float64, device=device)
-    slot = (torch.rand(B, generator=draws, dtype=torch.float64, device=device) * n).long()  # uniform in 0..n−1
-    slot = torch.where(n <= size, n.long() - 1, slot)
+    n = torch.arange(first + 1, first + B + 1, device=device)
+    slot = _below(n, draws)
+    slot = torch.where(n <= size, n - 1, slot)
     later = (slot[:, None] == slot).triu(1).any(1)  # of two that fall into one slot the later stays
     memory.write(slot.masked_fill(later | (slot >= size), size), values)
     return after
+
+
+def _below(n: Tensor, draws: torch.Generator) -> Tensor:
+    """Uniform in 0..n−1 for each of ``n [B]``."""
+    if draws.device.type == "cpu":
+        return (torch.rand(len(n), generator=draws, dtype=torch.float64) * n).long()
+    # a number in single precision would not reach all of 0..n−1 where n is large; the remainder of one below 2⁶² is uniform to 2⁻⁶² n
+    return torch.randint(2**62, (len(n),), generator=draws, device=draws.device) % n
 
 
 def balanced(memory: Memory, values: Mapping[str, Tensor], draws: torch.Generator) -> Memory:
@@ -147,7 +156,7 @@ def placed(
     Each example gets a random key; kept are those with the smallest rank by key within their class, at most `per_class` of it.
     """
     B, size, held = len(y), memory.size, memory.filled
-    key = torch.rand(B, generator=draws, dtype=torch.float64, device=draws.device).to(y.device)
+    key = torch.rand(B, generator=draws, dtype=double(draws.device), device=draws.device).to(y.device)
     keys, labels = key, y
     if held:
         keys, labels = torch.cat([memory.slots["key"][:held], key]), torch.cat([memory.slots["y"][:held], y])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import MethodError
 from ..growth import IndexMap
-from ..method import GradOf, Method, Step
+from ..method import Edge, GradOf, Method, Step
 from ..stream import Scenario
 from ..vector import Vector
 from .features import head_names
@@ -47,7 +47,8 @@ class Quadratic:
 
     @staticmethod
     def none(theta: Vector) -> Quadratic:
-        return Quadratic(theta.zeros(), theta.zeros())
+        """No term yet. A and m are in at least single precision: a merged anchor in bfloat16 would be none of those that it merges."""
+        return Quadratic(theta.sums(), theta.sums())
 
     def plus(self, F: Vector, theta: Vector) -> Quadratic:
         """With the term ½ F (θ − `theta`)² added."""
@@ -57,7 +58,7 @@ class Quadratic:
 
     def moved(self, A: Vector, theta: Vector) -> Quadratic:
         """The weights `A` about the single anchor `theta`."""
-        return Quadratic(A, theta.clone(), self.terms + 1)
+        return Quadratic(A, theta.sums().copy_(theta), self.terms + 1)
 
     def pull(self, theta: Vector, grads: Vector, strength: float) -> Vector:
         """`grads` + λ A (θ − m), written into `grads`."""
@@ -69,7 +70,7 @@ class Quadratic:
         if self.terms:
             for p, A, m, eta in zip(step.after.tensors, self.A.tensors, self.m.tensors, step.rates):
                 r = 1 / (1 + 1 / (A * strength * eta))
-                p.lerp_(m, torch.where(A * eta > 0, r, 0.0))
+                p.copy_(p.to(A.dtype).lerp(m, torch.where(A * eta > 0, r, 0.0)))
 
     def resize(self, mapping: IndexMap, theta: Vector) -> Quadratic:
         """After a growth: what is new has no guard, and stands where it began; where weights were copied the quadratic is what it
@@ -80,6 +81,7 @@ class Quadratic:
 
 def _mean(A: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
     """(A_0 m_0 + F θ) / A, as m_0 + (θ − m_0) F / A."""
+    theta = theta.to(A.dtype)
     return torch.where(A > 0, m0.lerp(theta, F / A), theta)
 
 
@@ -103,6 +105,10 @@ class Guarded(Method, ABC):
         """λ, times the factor that its paper's penalty has beyond ½."""
 
     @property
+    def penalises(self) -> bool:  # type: ignore[override]
+        return self.force > 0
+
+    @property
     def acts(self) -> frozenset[str]:
         return super().acts - {"gradient" if self.implicit else "project"}
 
@@ -115,8 +121,18 @@ class Guarded(Method, ABC):
             "(docs/limits.md); try --scenario task, or a method that remembers examples"
         )
 
-    def scaled(self, importance: Vector, net: nn.Module) -> Vector:
-        """λ by layer, as factors on the importance."""
+    def scaled(self, importance: Vector, edge: Edge) -> Vector:
+        """λ by layer, as factors on the importance that the task which ends has given; reports one that holds nothing."""
+        found = self._by_layer(importance, edge.net)
+        if self.force and not edge.trial and not any(bool(t.any()) for t in found.tensors):
+            one = "" if edge.mask is None or int(edge.mask.sum()) > 1 else ", as a single class competes"
+            edge.say(
+                f"{self.name}: the importance of every weight is 0 after this task{one}, so that nothing of it is held: give a task two classes "
+                "or more, or use a method that remembers examples (replay)"
+            )
+        return found
+
+    def _by_layer(self, importance: Vector, net: nn.Module) -> Vector:
         if not self.scales and self.head:
             return importance
         head = () if self.head else head_names(net)

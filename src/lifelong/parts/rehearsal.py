@@ -82,6 +82,7 @@ class Rehearsal(Method, ABC):
     per_class: int | None = field(default=None, kw_only=True)
 
     neutral: ClassVar[dict[str, Any]] = {"slots": 0}
+    gathers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whole_number(self.name, 0, slots=self.slots)

@@ -31,4 +31,4 @@ class Stepless(Method, ABC):
 def rows(examples: Examples, like: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """All inputs, flat ``[n, d]`` and of `like`'s kind, and their labels ``[n]``, a few hundred at a time."""
     for chunk in examples.all():
-        yield chunk.x.flatten(1).to(like), chunk.y.to(like.device)
+        yield chunk.x.flatten(1).to(like.device).to(like.dtype), chunk.y.to(like.device)

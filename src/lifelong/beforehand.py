@@ -1,0 +1,74 @@
+"""The end of a task, tried and reported on before the task is learnt, and looked at after; the same in the library's loop and in anybody's
+own."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import tree
+from .errors import LifelongError, MethodError, TrainingError
+from .method import Costs, Edge, Method
+from .random import untouched
+from .sighted import moving_statistics
+
+__all__ = ["ended", "not_held", "try_end"]
+
+
+def try_end(method: Method, state: Any, edge: Edge, say: Callable[[str], None]) -> None:
+    """The end of a task on the few examples of `edge`, of which nothing is kept: what cannot be is refused before the task is learnt.
+
+    Raises:
+        MethodError: the method's `end` fails with this network.
+        LifelongError: what it raises itself.
+    """
+    said: list[str] = []
+    edge = replace(edge, costs=Costs(), trial=True, say=said.append)
+    try:
+        with torch.no_grad(), untouched(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are only a few
+            method.end(copy.deepcopy(state), edge)
+    except LifelongError:
+        raise
+    except Exception as error:  # of the network or of torch: the end of the task would end so
+        what = str(error).splitlines()[0] if str(error) else "no message"
+        raise MethodError(
+            f"what {method.name} does at the end of a task fails with this network, as was tried on the first examples "
+            f"({type(error).__name__}: {what}): use a method that looks at no examples then (si, l2, replay)"
+        ) from error
+    for text in said:
+        say(text)
+
+
+def not_held(method: Method, net: nn.Module) -> str:
+    """What of a network in training mode moves with a new task though the method holds weights; empty: nothing."""
+    layers = moving_statistics(net) if method.penalises and "examples" not in method.acts else []
+    if not layers:
+        return ""
+    return (
+        f"{method.name} holds weights and not the running statistics of batch norm ({', '.join(layers[:3])}{', ...' if len(layers) > 3 else ''}), "
+        "which follow the new task and change what earlier tasks are answered: keep these layers in evaluation mode (layer.eval(), in your own "
+        "loop after model.train()), use GroupNorm or LayerNorm, or remember examples (replay)"
+    )
+
+
+def ended(method: Method, state: Any, edge: Edge) -> Any:
+    """What the method holds after a task.
+
+    Raises:
+        TrainingError: some of it is NaN or infinite.
+    """
+    state = method.end(state, edge)
+    wild = tree.wild(state)
+    if wild:
+        raise TrainingError(
+            f"what {method.name} would hold of this task is NaN or infinite ({', '.join(wild[:3])}), and is not taken: look at the network's weights "
+            "and at the task's examples, or lower the learning rate"
+        )
+    return state

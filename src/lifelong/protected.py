@@ -1,0 +1,82 @@
+"""What guards have learnt of weights, kept for as long as the weights exist.
+
+A guard is made for an optimiser, and many loops make a new optimiser for each task. What a method holds of earlier tasks belongs to the
+weights: a guard that is made anew for them carries on with it. One guard acts on a weight, the one that was made last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .method import Method, Spec
+from .stream import Scenario
+from .vector import Vector
+
+__all__ = ["Protected", "claim", "known", "mark", "moved", "owner"]
+
+
+@dataclass(eq=False)
+class Protected:
+    """What one guard after another has learnt of some weights."""
+
+    method: Method
+    scenario: Scenario
+    seed: int
+    draws: torch.Generator
+    spec: Spec | None = None
+    state: Any = None
+    learnt: int = 0  # tasks
+    seen: tuple[int, ...] = ()  # classes, the present task's included
+    before: tuple[int, ...] = ()  # those of them that earlier tasks had
+    classes: tuple[int, ...] | None = None  # of the present task
+    width: int | None = None  # outputs, where the model has been seen to give them
+    open: bool = False  # whether a task has begun
+    steps: int = 0  # of it
+    marked: tuple[float, float] | None = None  # the weights as they were when the last task ended
+    removed: bool = False  # whether its user removed the guard
+
+
+_held: Any = WeakTensorKeyDictionary()  # weight -> Protected
+
+
+def known(theta: Vector) -> list[Protected]:
+    """What is known of any of these weights."""
+    found: list[Protected] = []
+    for t in theta.tensors:
+        held = _held.get(t)
+        if held is not None and all(held is not other for other in found):
+            found.append(held)
+    return found
+
+
+def claim(theta: Vector, held: Protected) -> None:
+    """From now on these weights are `held`'s."""
+    for t in theta.tensors:
+        _held[t] = held
+
+
+def owner(t: Tensor) -> Protected | None:
+    """Who holds a weight."""
+    found: Protected | None = _held.get(t)
+    return found
+
+
+def mark(tensors: list[Tensor]) -> tuple[float, float]:
+    """Σ ±θ with signs in turn, and ‖θ‖: by which weights are told from others of the same shapes."""
+    if not tensors:
+        return 0.0, 0.0
+    flat = [t.detach().reshape(-1) for t in tensors]
+    kind = torch.promote_types(flat[0].dtype, torch.float32)
+    signed = torch.stack([t[::2].sum(dtype=kind) - t[1::2].sum(dtype=kind) for t in flat])
+    lengths = torch.stack([torch.linalg.vector_norm(t, dtype=kind) for t in flat])
+    return float(signed.cpu().double().sum()), float(lengths.cpu().double().norm())
+
+
+def moved(before: tuple[float, float], now: tuple[float, float]) -> bool:
+    """Whether two marks are of other weights; what half precision rounds off does not count."""
+    return abs(before[0] - now[0]) > 0.02 * now[1]

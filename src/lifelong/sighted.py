@@ -1,0 +1,111 @@
+"""What can be seen of somebody's model: how many outputs it gives, the first batch that it learns from, and what moves besides weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["First", "Modes", "moving_statistics", "plain_width"]
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def plain_width(net: nn.Module) -> int | None:
+    """The outputs of a network that plainly ends with a linear layer; None: it has to be asked."""
+    while isinstance(net, nn.Sequential) and len(net):
+        net = net[-1]
+    return net.out_features if isinstance(net, nn.Linear) else None
+
+
+def moving_statistics(net: nn.Module) -> list[str]:
+    """The names of the batch norms whose running statistics go on with what passes now."""
+    return [
+        name
+        for name, m in net.named_modules()
+        if isinstance(m, BatchNorm) and m.training and m.running_mean is not None
+    ]
+
+
+@final
+@dataclass(frozen=True)
+class Modes:
+    """Which modules stay in evaluation mode while a network trains: those that its user put there, and batch norms whose weights are all
+    frozen, whose statistics would move otherwise."""
+
+    kept: frozenset[str] = frozenset()  # by the user, by name
+    frozen: frozenset[str] = frozenset()  # the others
+
+    def look(self, net: nn.Module) -> Modes:
+        """As `net` is now. A network that is in evaluation mode as a whole says nothing of its modules: they are as they were."""
+        modules = dict(net.named_modules())
+        kept = self.kept & modules.keys()
+        if net.training:
+            resting = {name for name, m in modules.items() if not m.training}
+            kept = frozenset(resting - (self.frozen - self.kept))
+        frozen = {name for name, m in modules.items() if isinstance(m, BatchNorm) and _frozen(m)}
+        return Modes(kept, frozenset(frozen - kept))
+
+    def train(self, net: nn.Module) -> None:
+        """Training mode, of all others."""
+        net.train()
+        modules = dict(net.named_modules())
+        for name in (self.kept | self.frozen) & modules.keys():
+            modules[name].training = False
+
+
+def _frozen(module: nn.Module) -> bool:
+    weights = list(module.parameters(recurse=False))
+    return bool(weights) and not any(p.requires_grad for p in weights)
+
+
+@final
+class First:
+    """Looks at the first batch that a model learns from, at its call: two of its inputs, and the gradient of its outputs.
+
+    Args:
+        model: inputs ``[B, ...]`` to outputs ``[B, C]``; other calls are passed over.
+        seen: called with their number.
+    """
+
+    def __init__(self, model: nn.Module, seen: Callable[[int], None]) -> None:
+        self.x: Tensor | None = None  # [2, ...]
+        self._seen = seen
+        self._sums: Tensor | None = None
+        compiled = any(m._compiled_call_impl is not None for m in model.modules())  # a hook would compile it anew
+        self._hook = None if compiled else model.register_forward_hook(self._look)
+
+    def _look(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if torch.compiler.is_compiling() or self._hook is None:
+            return
+        if not (model.training and torch.is_grad_enabled()):
+            return
+        if not isinstance(output, Tensor) or output.dim() != 2 or not output.requires_grad:
+            return
+        self._hook.remove()
+        self._hook = None
+        if len(args) == 1 and isinstance(args[0], Tensor):
+            self.x = args[0].detach()[:2].clone()
+        output.register_hook(self._came)
+        self._seen(output.shape[1])
+
+    def _came(self, gradient: Tensor) -> None:
+        g = gradient.detach().float()
+        self._sums = torch.stack([g.sum(1).abs().sum(), g.abs().sum()])
+
+    @property
+    def shifts(self) -> bool:
+        """Whether the loss changes when one number is added to all outputs of an example, as no loss of a softmax does."""
+        if self._sums is None:
+            return False
+        shift, whole = self._sums.tolist()
+        return bool(shift > 0.1 * whole)
+
+    def remove(self) -> None:
+        """Looks no more."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
