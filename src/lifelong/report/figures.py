@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..matrix import Interval, RMatrix, interval
@@ -268,19 +267,15 @@ def efficiency(results: Results, against: str = "parameters") -> Figure:
             ax.plot(x[-1], y[-1], "o", ms=7, color=colour, mec=PAPER)
             points.append((float(x[-1]), float(y[-1]), shown[method], colour))
         if free:
-            ax.set_xscale("symlog", linthresh=least, linscale=0.5)
+            ax.set_xscale("symlog", linthresh=least, linscale=max(0.5, 0.12 * math.log10(most / least)))
             ax.set_xlim(-0.25 * least, most * 2)
         else:
-            ax.set_xscale("log", base=2 if against == "parameters" else 10)
-            ax.set_xlim(0.8 * least, most * (1.6 if against == "parameters" else 2))
-        if against == "parameters":
-            ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
-        else:
-            if against == "compute" and not free:
-                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                ax.xaxis.set_minor_formatter(NullFormatter())
-            unit = "_bytes" if against == "memory" else ""
-            ax.xaxis.set_major_formatter(lambda value, place: amount(value, unit))
+            ax.set_xscale("log")
+            ax.set_xlim(0.8 * least, most * 2)
+        marks = [0.0] * free + _round(least, most * 2, powers=against == "parameters")
+        unit = "_bytes" if against == "memory" else ""
+        ax.set_xticks(marks, [f"{v:g}" if against == "parameters" else amount(v, unit) for v in marks])
+        ax.set_xticks([], minor=True)
         low, high = limits(*values)
         value_axis(ax, low, high, 6)
         ax.set(xlabel=_AGAINST[against], ylabel=from_where("mean accuracy over the tasks learnt", low, 240))
@@ -293,6 +288,17 @@ def efficiency(results: Results, against: str = "parameters") -> Figure:
         )
         name_points(figure, ax, points, lines=ways)
     return figure
+
+
+def _round(least: float, most: float, powers: bool = False) -> list[float]:
+    """Few round numbers between two, for a logarithmic axis: 1, 2 and 5 times powers of ten, or powers of two."""
+    if powers:
+        found = [2.0**k for k in range(math.ceil(math.log2(0.99 * least)), math.floor(math.log2(most)) + 1)]
+        return found[:: 1 + len(found) // 10]
+    tens = range(math.floor(math.log10(least)), math.floor(math.log10(most)) + 1)
+    times = (1, 2, 5) if most < 100 * least else (1,)
+    found = [m * 10.0**k for k in tens for m in times if 0.99 * least <= m * 10.0**k <= most]
+    return found or [least]
 
 
 _COMPARED = {
@@ -333,8 +339,11 @@ def compare(results: Results) -> Figure:
                 ax.set_yticks(range(len(shown)), labels(shown, _NAME, SMALL))
                 ax.set(ylim=(len(shown) - 0.3, -0.6))
                 ax.margins(x=0.12)
+                low, high = ax.get_xlim()
+                short = max(0.0, 0.05 - (high - low)) / 2  # five points at least: less is not worth an axis
+                ax.set_xlim(low - short, high + short)
                 ax.grid(axis="x")
-                ax.locator_params(axis="x", nbins=4)
+                ax.locator_params(axis="x", nbins=2 if len(what) > 2 else 4, steps=[1, 2, 5, 10])
                 ax.tick_params(length=0)
                 ax.spines["left"].set_visible(False)
         footnote(

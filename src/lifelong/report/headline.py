@@ -38,9 +38,14 @@ class _Gap(NamedTuple):
         if n == 0:
             return "no seed in common"
         if n == 1:
-            return f"a difference of {number(self.value)} on one seed"
-        said = f"a difference of {number(self.value)} on the same {n} seeds"
+            return f"a difference of {_signed(self.value)} on one seed"
+        said = f"a difference of {_signed(self.value)} on the same {n} seeds"
         return said if self.told else f"{said}, which does not tell them apart"
+
+
+def _signed(value: Interval) -> str:
+    """Below 0 where the best over all seeds is not the best on those that both were run with."""
+    return number(value).replace("-", "−")
 
 
 def headline(tasks: int, accuracy: Mapping[str, Seeds], forgetting: Mapping[str, float] | None = None) -> str:

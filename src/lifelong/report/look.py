@@ -318,7 +318,7 @@ def name_ends(figure: Figure, ax: Axes, ends: Sequence[tuple[float, float, str, 
         )
         for x, y, text, colour in ends
     ]
-    figure.draw_without_rendering()  # the layout, so that the axes have their height
+    _lay_out(figure)  # so that the axes have their height
     height = 72 * ax.get_window_extent().height / figure.dpi
     low, high = ax.get_ylim()
     places = _apart([(y - low) / (high - low) for _, y, _, _ in ends], 1.25 * size / height)
@@ -326,6 +326,11 @@ def name_ends(figure: Figure, ax: Axes, ends: Sequence[tuple[float, float, str, 
         note.set_position((1.03, place))
         if x < right and note.arrow_patch is not None:  # it ended before the others
             note.arrow_patch.set_linestyle(":")
+
+
+def _lay_out(figure: Figure) -> None:
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
@@ -362,7 +367,7 @@ def name_points(
 ) -> None:
     """Writes each text beside its point `(x, y, text, colour)`, where neither another text, a point nor one of the `lines` (x, y) is;
     farther off, with a line to the point, where there is no room beside it."""
-    figure.draw_without_rendering()  # the layout, so that points have their places
+    _lay_out(figure)  # so that points have their places
     scale = 72 / figure.dpi
 
     def place(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
@@ -409,7 +414,7 @@ def _free(
     for r in (6.0, 14.0, 24.0, 36.0, 50.0, 70.0, 95.0, 125.0, 160.0):
         for dx, dy in _around(r, w, h):
             box = (px + dx, py + dy, px + dx + w, py + dy + h)
-            inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] + 2 and box[3] <= field[3] + h
+            inside = box[0] >= field[0] and box[1] >= field[1] and box[2] <= field[2] + 2 and box[3] <= field[3] + 3
             if inside and not any(_meet(box, other) for other in taken):
                 yield dx, dy
 
