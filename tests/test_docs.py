@@ -49,6 +49,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         warnings.simplefilter("ignore")
     # README's commands set up an environment and run these very tests: only its Python is run here.
     document = (PYTHON if page.name == "README.md" else COMMANDS).parse(page)
+    document.namespace["__name__"] = __name__  # so that what a page's code warns of is an error, as in a test
     for example in document.examples():
         example.evaluate()
 

@@ -8,13 +8,18 @@ import subprocess
 import sys
 import time
 import tomllib
+import warnings
 import zipfile
 import zlib
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.licenses import canonicalize_license_expression
 
 import lifelong
+import toys
+from lifelong.errors import LifelongWarning
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -76,9 +81,28 @@ def test_documentation_builds_and_holds_every_public_name(tmp_path: Path) -> Non
     assert not set(lifelong.__all__) - names
 
 
-def test_changelog_knows_the_version() -> None:
+def test_changelog_knows_the_version_and_its_date() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert f"\n## {version}" in (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(
+        rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+
+
+PLACE = re.compile(r"(?<!\w)/(work|tmp|root)/|/(home|Users)/\w|[A-Z]:\\{1,2}Users")
+
+
+def test_nothing_that_is_shown_holds_a_path_of_a_machine() -> None:
+    """What was measured says what of, and not where that lay."""
+    assert all(
+        PLACE.search(path)
+        for path in ("mnist (/tmp/data/mnist)", "D=/work/x", "/home/me/x", "C:\\Users\\me", "/Users/me")
+    )
+    shown = [*ROOT.glob("README*"), *(ROOT / "benchmarks" / "results").rglob("*")]
+    shown += [f for part in ("docs", "examples") for f in (ROOT / part).rglob("*") if "_build" not in f.parts]
+    text = {".md", ".txt", ".json", ".csv", ".py", ".sh", ".yaml", ".html", ".svg"}
+    found = [f for f in shown if f.suffix in text and PLACE.search(f.read_text(encoding="utf-8"))]
+    assert len(shown) > 50
+    assert not found
 
 
 # --- packages ---
@@ -96,6 +120,8 @@ def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
     notices = {f for f in packed if f.endswith((".dist-info/licenses/LICENSE", ".dist-info/licenses/NOTICE"))}
     assert len(notices) == 2
     assert {f for f in packed if ".dist-info/" not in f} == files
+    [about] = (tmp_path / "wheel").glob("*.dist-info/METADATA")
+    licences_are_named(Parser().parsestr(about.read_text(encoding="utf-8"))["License-Expression"])
 
     run("-m", "tarfile", "-e", str(sdist), str(tmp_path / "sdist"))
     [unpacked] = (tmp_path / "sdist").iterdir()
@@ -104,6 +130,8 @@ def test_packages_hold_everything_and_work(tmp_path: Path) -> None:
         "NOTICE",
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
         "pyproject.toml",
         "tests",
         "docs",
@@ -122,6 +150,22 @@ print(lifelong.__file__, len(lifelong.permuted(tasks=2)))
     assert printed.startswith(unzipped)
 
 
+def licences_are_named(expression: str) -> None:
+    """That of the code, and of each data set that comes with it."""
+    notice = " ".join((ROOT / "NOTICE").read_text().split())
+    said = {
+        "Apache-2.0": "Apache License, Version 2.0",
+        "CC-BY-SA-3.0": "Creative Commons Attribution-ShareAlike 3.0",
+        "CC-BY-4.0": "Creative Commons Attribution 4.0",
+        "MIT": "The MIT License",
+        "BSD-3-Clause": "BSD 3-Clause License",
+    }
+    assert all(text in notice for text in said.values())
+    assert expression == canonicalize_license_expression(expression)
+    assert set(expression.split(" AND ")) == said.keys()
+    assert all(data.name in notice for data in (ROOT / "src" / "lifelong" / "assets").glob("*.npz"))
+
+
 def test_every_dependency_is_pinned_for_the_gate() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [
@@ -133,7 +177,51 @@ def test_every_dependency_is_pinned_for_the_gate() -> None:
     def name(requirement: str) -> str:
         return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
 
-    assert {name(r) for r in asked} <= {name(line) for line in pinned if "==" in line}
+    pins = {name(line) for line in pinned if "==" in line}
+    assert {name(r) for r in asked} <= pins
+    assert not [pin for pin in pins if pin.startswith(("nvidia-", "cuda-", "triton"))]  # torch's CPU build has none
+
+
+# --- warnings ---
+@pytest.mark.parametrize(
+    "module", ["lifelong", "lifelong.methods.ewc", __name__, "tests.laws.test_laws", toys.__name__]
+)
+def test_a_warning_of_ours_is_an_error(module: str) -> None:
+    with pytest.raises(FutureWarning):
+        warnings.warn_explicit("ours", FutureWarning, "file.py", 1, module=module)
+
+
+def test_a_warning_of_this_test_is_an_error() -> None:
+    with pytest.raises(UserWarning, match="ours"):
+        warnings.warn("ours", stacklevel=1)
+
+
+def test_what_a_user_is_warned_of_is_an_error() -> None:
+    with pytest.raises(LifelongWarning):
+        warnings.warn_explicit("ours", LifelongWarning, "somebody's.py", 1, module="__main__")
+
+
+@pytest.mark.parametrize("module", ["torch.jit._script", "lifelonger", "toyshop", "numpy.tests"])
+def test_a_warning_of_others_is_none(module: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:  # as the configuration has it, and not shown
+        warnings.warn_explicit("theirs", FutureWarning, "file.py", 1, module=module)
+    assert [str(w.message) for w in caught] == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    ("place", "ours"), [(ROOT / "src" / "lifelong" / "pulse.py", True), (Path("elsewhere.py"), False)]
+)
+def test_an_error_in_a_thread_is_one_where_it_is_ours(place: Path, ours: bool) -> None:
+    kind = pytest.PytestUnhandledThreadExceptionWarning
+    text = f'Exception in thread Thread-1\n\nTraceback (most recent call last):\n  File "{place}", line 1, in beat\nValueError'
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            warnings.warn_explicit(text, kind, "threadexception.py", 1, module="_pytest.threadexception")
+        except kind:
+            assert ours
+        else:
+            assert not ours
+            assert caught
 
 
 # --- start-up ---
