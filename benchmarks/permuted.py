@@ -38,6 +38,7 @@ def main() -> None:
     config = Config.from_keys(
         {
             "stream": "permuted",
+            "stream.seed": "each",  # every seed has a stream of its own
             "stream.source": said.source,
             "method": "finetune,l2,ewc,joint",
             "seeds": said.seeds,

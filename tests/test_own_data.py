@@ -455,7 +455,7 @@ def test_grey_and_coloured_images_together_are_coloured(tmp_path: Path) -> None:
 def test_folders_that_make_no_stream_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         from_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="no images in .*, and no folders: expected task/class/image"):
+    with pytest.raises(DataError, match=r"no images in .*, and no folders: expected task/class/image"):
         from_folder(tmp_path)
     (tmp_path / "task").mkdir()
     with pytest.raises(DataError, match=r"no images in .*task, and no folders: expected task/class/image"):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lifelong.errors import DataError
+from lifelong.errors import DataError, warn
 from lifelong.learner import Learner
 from lifelong.method import Method
 from lifelong.stream import Scenario, Stream, Task, Tensors
@@ -66,6 +66,11 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 # --- work for engines, which import it by name ---
+def warned_of(text: str) -> str:
+    warn(text)
+    return text
+
+
 def squared(i: int, tell: Callable[[Any], None]) -> int:
     tell(i)
     if i < 0:

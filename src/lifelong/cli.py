@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import LifelongError, MethodError, enough_memory, nearest
+from .progress import doing, say
 from .registry import METHODS, NETS, OWN_LOOP, RANKS, STREAMS, Entry, find
+from .warned import heard
 
 __all__ = ["main"]
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; gives its exit status: 0, 1 failure, 2 usage, 130 Ctrl-C or SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _terminable(), enough_memory("lifelong"):
+        with _terminable(), enough_memory("lifelong"), _telling(args):
             return _main(args)
     except KeyboardInterrupt:
         print("\nlifelong: stopped before anything was learnt; nothing was written", file=sys.stderr)
@@ -48,6 +50,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"lifelong: {error}", file=sys.stderr)
         return 1
+
+
+_warned: set[str] = set()  # of what this command has warned
+
+
+@contextmanager
+def _telling(args: Sequence[str]) -> Iterator[None]:
+    """Within it each warning of the library is a line, and a command that is at work without a word says so now and then."""
+    began = time.monotonic()
+    _warned.clear()
+
+    def tell(text: str) -> None:
+        _warned.add(text)
+        say(f"lifelong: warning: {text}")
+
+    with ExitStack() as stack:
+        stack.enter_context(heard(tell))
+        if args and args[0] not in ("watch", "track"):  # these wait for others
+            stack.enter_context(doing(lambda: f"lifelong {args[0]}: at work, {time.monotonic() - began:.0f} s"))
+        yield
 
 
 @contextmanager
@@ -110,7 +132,7 @@ def _main(args: list[str]) -> int:
         help="of the recommended order: accuracy at the end, or forward transfer",
     )
     solved.add_argument("--out", type=Path, help="directory for the graph and order.json (default: DIR)")
-    resumed = command("resume", "go on exactly where a run was stopped")
+    resumed = command("resume", "go on exactly where a run was stopped, with the processes it was begun with")
     resumed.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")
     _add_engine(resumed)
     compared = command(
@@ -185,7 +207,7 @@ def _main(args: list[str]) -> int:
     if said.command in ("gate", "export", "predict"):
         return {"gate": _gate, "export": _export, "predict": _predict}[said.command](said)
     if said.command == "resume":
-        return _resume(said.dir, _engine(vars(said)))
+        return _resume(said.dir, vars(said))
     from . import report
 
     if said.command == "compare":
@@ -389,8 +411,7 @@ def _add_engine(parser: Any) -> None:
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
-        default="local",
-        help="who does the jobs: local processes, or a Ray cluster",
+        help="who does the jobs: local processes, or a Ray cluster (default: local)",
     )
     parser.add_argument("--address", help="of the Ray cluster, HOST:PORT (default: the one that runs on this machine)")
 
@@ -400,6 +421,15 @@ def _add_budgets(parser: Any, what: str) -> None:
         "--budget-compute", metavar="PASSES", help=f"examples forward and back in training (50000, 2M): {what}"
     )
     parser.add_argument("--budget-memory", metavar="BYTES", help=f"kept because of past tasks (64kB, 2M): {what}")
+
+
+def _engine_again(begun: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What flags say of the engine, and what they leave out as it was when the run was begun."""
+    own = {key: said[key] for key in ("jobs", "engine", "address")}
+    if own["engine"] not in (None, begun.get("name")):
+        return own
+    before = {"engine": begun.get("name"), "jobs": begun.get("jobs"), "address": begun.get("address")}
+    return {key: before[key] if value is None else value for key, value in own.items()}
 
 
 def _engine(said: Mapping[str, Any], threads: int = 1) -> Any:
@@ -518,7 +548,7 @@ def _sweep(config: Any, out: Path, own: Mapping[str, Any], engine: Any) -> str:
         seeds=seeds_of(own["trial_seeds"] or (config.seeds if protocol.peeks else [1000])),
         together=own["together"],
         engine=engine,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=say,
     )
 
 
@@ -549,7 +579,7 @@ _WHAT = {
 def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentParser:
     """The options of a run (or a study) of these methods on this stream."""
     from .affinity import Probe
-    from .config import Config, _names, _parts, defaults_of, net_of
+    from .config import Config, _names, _parts, defaults_of, net_of, options_of
     from .options import options
     from .training import Training
 
@@ -618,9 +648,8 @@ def _run_parser(filed: Mapping[str, Any], command: str) -> argparse.ArgumentPars
         training.add_argument(f"--{o.name}", dest=o.name, metavar=o.metavar, help=_help(o.help, default))
     alone = len(set(_parts(methods))) == 1
     for prefix, found, title in groups:
-        target = found.load()
         section = parser.add_argument_group(title, found.summary)
-        for o in options(target, ("scenario",)):
+        for o in options_of(prefix, found):
             flags = [f"--{prefix}.{o.name}"]
             if alone and prefix == _parts(methods)[0]:
                 flags.append(f"--method.{o.name}")
@@ -675,11 +704,12 @@ def _with_threads(config: Any, engine: Any) -> Any:
     return replace(config, threads=config.threads or (torch.get_num_threads() if engine.here else 1))
 
 
-def _resume(folder: Path, engine: Any) -> int:
-    from .jobs import recorded, resume
+def _resume(folder: Path, said: Mapping[str, Any]) -> int:
+    from .jobs import begun_with, recorded, resume
     from .run import Job
 
     config = resume(folder)
+    engine = _engine(_engine_again(begun_with(folder), said), config.threads or 1)
     records = [recorded(folder, Job(m, s)) for m in config.methods for s in config.seeds]
     complete = all(record is not None and record.complete for record in records)
     if complete and (folder / "results.csv").exists() and (folder / "report.html").exists():
@@ -700,12 +730,12 @@ def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
     if isinstance(config.order, str):
         from .curriculum import settle
 
-        config, more["order.json"] = settle(config, engine, lambda line: print(line, file=sys.stderr, flush=True))
+        config, more["order.json"] = settle(config, engine, say)
     stream = config.build_stream(config.seeds[0])
     for name in config.methods:  # refused before it is announced
         config.build_method(name).check(stream.scenario)
     training = config.build_training()
-    say = [
+    about = [
         f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks, {stream.outputs} outputs",
         f"data     {stream.source}",
         f"net      {config.build_net()}",
@@ -714,15 +744,16 @@ def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
         f"seeds    {', '.join(map(str, config.seeds))}; {engine}, {config.threads} thread(s) a process",
         f"out      {folder}",
     ]
-    print("\n".join(say), file=sys.stderr)
+    say("\n".join(about))
     for remark in stream.notes.get("remarks", ()):
-        print(f"note     {remark}", file=sys.stderr)
+        if remark not in _warned:
+            say(f"note     {remark}")
     for name in config.methods:
         advice = config.build_method(name).advice(stream.scenario)
         if advice:
-            print(f"note     {advice}", file=sys.stderr)
+            say(f"note     {advice}")
     if again:
-        print(f"goes on  {_standing(config, folder, len(stream))}", file=sys.stderr)
+        say(f"goes on  {_standing(config, folder, len(stream))}")
     try:
         with Progress(len(config.methods) * len(config.seeds), len(stream)) as progress:
             _, failed = execute(config, folder, engine, progress, again=again, **more)

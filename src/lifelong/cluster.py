@@ -15,8 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from .errors import MethodError, RunError
+from .errors import MethodError, RunError, warn
 from .pool import TRIES, Engine, Hear, Stop, Work, never
+from .warned import heard
 
 __all__ = ["Ray"]
 
@@ -102,7 +103,7 @@ class Ray(Engine):
                 for ref in ready:
                     i = pending.pop(ref)
                     try:
-                        kind, value = ray.get(ref)
+                        kind, value, warned = ray.get(ref)
                     except ray.exceptions.TaskCancelledError:
                         raise KeyboardInterrupt from None
                     except ray.exceptions.RayTaskError:  # an error of what was called, and not of who did it
@@ -112,6 +113,8 @@ class Ray(Engine):
                             f"a job was lost {TRIES} times ({str(error).splitlines()[0]}); what was learnt is saved: say the same again, or "
                             "resume"
                         ) from error
+                    for text in warned:
+                        warn(text)
                     if kind == "raised":
                         raise value
                     yield i, value
@@ -156,8 +159,8 @@ def _about() -> dict[str, Any]:
     }
 
 
-def _call(about: dict[str, Any], ear: Any, function: Callable[..., Any], *given: Any) -> tuple[str, Any]:
-    """In a worker."""
+def _call(about: dict[str, Any], ear: Any, function: Callable[..., Any], *given: Any) -> tuple[str, Any, list[str]]:
+    """In a worker: whether it was done or raised, what came of it, and of what it warned."""
     import ray
     import torch
 
@@ -165,9 +168,10 @@ def _call(about: dict[str, Any], ear: Any, function: Callable[..., Any], *given:
 
     mine = _about()["versions"]
     if mine != about["versions"]:
-        return "raised", RunError(
+        error = RunError(
             f"{platform.node()} has {mine}, this machine {about['versions']}: install the same on all, as results would differ"
         )
+        return "raised", error, []
     os.environ.update(about["environment"])
     if Path(about["folder"]).is_dir():
         os.chdir(about["folder"])  # relative paths mean what they mean to who asked
@@ -178,10 +182,12 @@ def _call(about: dict[str, Any], ear: Any, function: Callable[..., Any], *given:
         nonlocal last
         last = ear.hear.remote(what)
 
+    warned: list[str] = []
     try:
-        found = "done", function(*given) if ear is None else function(*given, tell)
+        with heard(warned.append):
+            found = "done", function(*given) if ear is None else function(*given, tell)
     except LifelongError as error:
         found = "raised", error
     if last is not None:
         ray.get(last)  # all that was said has arrived
-    return found
+    return *found, warned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -12,15 +12,17 @@ import yaml
 
 from .budget import Budget, amount
 from .errors import MethodError, nearest
-from .options import convert, options
-from .registry import METHODS, NETS, STREAMS, find
+from .options import Option, convert, options
+from .registry import METHODS, NETS, STREAMS, Entry, find
 
 if TYPE_CHECKING:
     from .method import Method
     from .stream import Stream
     from .training import Training
 
-__all__ = ["Config", "defaults_of", "known_keys", "net_of", "plain"]
+__all__ = ["EACH", "Config", "defaults_of", "known_keys", "net_of", "options_of", "plain"]
+
+EACH = "each"  # of `stream.seed`: every seed of the run has a stream of its own
 
 BUDGETS = ("budget_compute", "budget_memory")
 _OF_A_RUN = ("scenario", "device", "threads", "precision", "every", "evaluate_every", "order", *BUDGETS, "tuned")
@@ -32,7 +34,8 @@ class Config:
     """One run: a stream, methods, a network, training, seeds.
 
     Every value is plain; `stream_options` and the like hold what was said beyond the defaults. The keys of the YAML form
-    are those of the flags: ``stream.tasks`` is ``{stream: {tasks: ...}}``.
+    are those of the flags: ``stream.tasks`` is ``{stream: {tasks: ...}}``. ``stream.seed`` is a number, 0 if nothing is said, and then all
+    seeds of the run learn the same stream; or the word ``each``, and then seed s learns the stream of seed s.
     """
 
     stream: str = "two_corpora"
@@ -65,7 +68,7 @@ class Config:
         stream = str(said.get("stream", Config.stream))
         methods = _names(said.get("method", "finetune"))
         net = net_of(said)
-        given = {**defaults_of(stream, net), **said}
+        given = {**_drawn(stream), **defaults_of(stream, net), **said}
         known = known_keys(stream, methods, net)
         values: dict[str, Any] = {}
         for key, value in given.items():
@@ -139,7 +142,8 @@ class Config:
 
     # --- building ---------------------------------------------------------------------------------------------------
     def build_stream(self, seed: int) -> Stream:
-        """The stream as seed `seed` sees it (``stream.seed`` fixes it for all seeds), in the order given.
+        """The stream that seed `seed` of the run learns, in the order given. ``notes["stream_seed"]`` is the seed that all seeds' streams are
+        drawn with, or ``"each"`` where every seed has its own.
 
         Raises:
             MethodError: an option is missing; the order is a rule or a file, not yet the places that `curriculum.settle` makes of it.
@@ -148,13 +152,16 @@ class Config:
         if self.scenario is not None:
             given["scenario"] = self.scenario
         known = options(find("stream", STREAMS, self.stream).load())
-        if "seed" in {o.name for o in known}:
-            given.setdefault("seed", seed)
+        drawn = next((given.get("seed", o.default) for o in known if o.name == "seed"), None)  # None: nothing is drawn
+        if drawn == EACH:
+            given["seed"] = seed
         missing = [o for o in known if o.needed and o.name not in given]
         if missing:
             wanted = ", ".join(f"--stream.{o.name} {o.metavar}" for o in missing)
             raise MethodError(f"the stream {self.stream!r} needs {wanted}")
         built = _stream(self.stream, tuple(sorted(given.items())))
+        if drawn is not None:
+            built = replace(built, notes={**built.notes, "stream_seed": drawn})
         if isinstance(self.order, str):
             raise MethodError(f"order {self.order!r} is not settled: curriculum.settle(config) finds it")
         return built if self.order is None else built.reorder(self.order)
@@ -188,6 +195,23 @@ def defaults_of(stream: str, net: str) -> dict[str, Any]:
     own = find("stream", STREAMS, stream).defaults
     usual = own.get("net", Config.net)
     return {k: v for k, v in own.items() if k != "net" and (net == usual or not k.startswith("net."))}
+
+
+def options_of(kind: str, entry: Entry) -> list[Option]:
+    """The options that a run has of a stream, a method or a network. A stream's seed may be the run's."""
+    found = options(entry.load(), ("scenario",))
+    if kind != "stream":
+        return found
+    each = "; each: every seed of the run has a stream of its own"
+    return [
+        replace(o, hint=int | Literal["each"], help=f"{o.help.rstrip('.')}{each}") if o.name == "seed" else o
+        for o in found
+    ]
+
+
+def _drawn(stream: str) -> dict[str, Any]:
+    """The seed of a stream that is drawn, which is part of every configuration, said or not."""
+    return {f"stream.{o.name}": o.default for o in options(find("stream", STREAMS, stream).load()) if o.name == "seed"}
 
 
 @lru_cache(maxsize=2)
@@ -246,7 +270,7 @@ def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any
     groups = {"stream": find("stream", STREAMS, stream), "net": find("net", NETS, net)}
     groups |= {part: find("method", METHODS, part) for part in _parts(methods)}
     for prefix, entry in groups.items():
-        known |= {f"{prefix}.{o.name}": o.hint for o in options(entry.load(), ("scenario",))}
+        known |= {f"{prefix}.{o.name}": o.hint for o in options_of(prefix, entry)}
     return known
 
 

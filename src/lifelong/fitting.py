@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import signal
@@ -32,7 +33,7 @@ from .run import Job, Record, Run
 from .stream import Stream
 from .training import Training
 
-__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "takes"]
+__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "on_same_data", "takes"]
 
 Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
 Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
@@ -41,7 +42,7 @@ Watch = Callable[[int, Pause | None], None]  # index of the task, where it stand
 def fit(
     method: Method,
     net: Build | nn.Module,
-    stream: Stream,
+    stream: Stream | Callable[[int], Stream],
     *,
     seeds: int | Sequence[int] = 1,
     training: Training | None = None,
@@ -60,7 +61,8 @@ def fit(
         method: the idea against forgetting.
         net: makes a network of an input shape and a number of outputs (such as `MLP`); or a network, whose weights every
             seed then starts from.
-        stream: the tasks.
+        stream: the tasks, the same for every seed; or what makes a stream of a seed, such as ``lambda seed: permuted(seed=seed)``, so that
+            intervals cover the draws of the stream as well (``--stream.seed each`` on the command line).
         seeds: 5 means 0 to 4; or a list.
         training: optimiser, epochs, batch size.
         out: a directory for results, a report, and checkpoints; where it holds an unfinished run of the same name, that is
@@ -77,24 +79,33 @@ def fit(
         The run: R matrices, measures and costs by seed.
     """
     is_method(method)
+    if not (isinstance(net, nn.Module) or callable(net)):
+        raise MethodError(f"net {net!r}: expected a torch.nn.Module, or what makes one, such as MLP((100,))")
     training = training if training is not None else Training()
+    numbers = _numbers(seeds)
+    make = _maker(stream)
+    first = make(numbers[0])
     if budget is not None:
         if budget.compute is not None and ranks.world > 1:
             raise MethodError(
                 "a budget of compute counts one rank's passes, and ranks would stop at different steps: learn within it on one process"
             )
-        budget.check(method, net, stream, training)
-    if isinstance(seeds, str) or (isinstance(seeds, int) and seeds < 1):
-        raise MethodError(f"seeds {seeds!r}: expected how many (1 or more), or a list of them")
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not (isinstance(net, nn.Module) or callable(net)):
-        raise MethodError(f"net {net!r}: expected a torch.nn.Module, or what makes one, such as MLP((100,))")
-    run = Run.of(stream)
+        budget.check(method, net, first, training)
+    run = Run.of(first)
+    if not isinstance(stream, Stream):
+        run.notes["stream_seed"] = "each"
+    elif "seed" in run.notes:
+        run.notes.setdefault("stream_seed", run.notes["seed"])
     folder = None if out is None else Path(out)
-    beside = {} if folder is None or ranks.rank else _beside(folder, stream)
+    beside = {} if folder is None or ranks.rank else _beside(folder, make)
     with nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
         for seed in numbers:
-            job = Job(method.name, seed)
+            job, tasks = Job(method.name, seed), make(seed)
+            if (len(tasks), tasks.scenario) != (len(first), first.scenario):
+                raise DataError(
+                    f"stream: of the seed {seed} it has {len(tasks)} tasks in the scenario {tasks.scenario!r}, of the seed {numbers[0]} "
+                    f"{len(first)} in {first.scenario!r}: one run has as many for every seed"
+                )
 
             def look(index: int, pause: Pause | None, job: Job = job) -> None:
                 if note is not None:
@@ -106,7 +117,7 @@ def fit(
             run.records[job] = learn(
                 method,
                 net,
-                stream,
+                tasks,
                 training,
                 seed,
                 place,
@@ -120,11 +131,40 @@ def fit(
             )
             if folder is not None and not ranks.rank:
                 replace(run, records={**beside, **run.records}).write(folder)
+    if folder is not None and not ranks.rank:
+        from .report import write
+
+        write(folder)
     return run
 
 
-def _beside(folder: Path, stream: Stream) -> dict[Job, Record]:
-    """What other methods and seeds have measured in this directory.
+def _numbers(seeds: int | Sequence[int]) -> list[int]:
+    if isinstance(seeds, str) or (isinstance(seeds, int) and seeds < 1) or (isinstance(seeds, Sequence) and not seeds):
+        raise MethodError(f"seeds {seeds!r}: expected how many (1 or more), or a list of them")
+    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+
+
+def _maker(stream: Stream | Callable[[int], Stream]) -> Callable[[int], Stream]:
+    """What gives the stream of a seed."""
+    if isinstance(stream, Stream):
+        return lambda seed: stream
+    if not callable(stream):
+        raise DataError(
+            f"stream {stream!r}: expected a Stream, such as permuted(), or a function that makes one of a seed"
+        )
+
+    @functools.lru_cache(maxsize=2)
+    def make(seed: int) -> Stream:
+        found = stream(seed)
+        if not isinstance(found, Stream):
+            raise DataError(f"stream: of the seed {seed} it makes {found!r}, expected a Stream")
+        return found
+
+    return make
+
+
+def _beside(folder: Path, make: Callable[[int], Stream]) -> dict[Job, Record]:
+    """What other methods and seeds have measured in this directory, each on the stream of its seed.
 
     Raises:
         RunError: on other data.
@@ -139,7 +179,7 @@ def _beside(folder: Path, stream: Stream) -> dict[Job, Record]:
             other = {**told["about"], "data": _met(told)}
         except (LookupError, TypeError, ValueError, RunError):
             continue  # of another version; going on from it says what is wrong
-        _same_run({k: other[k] for k in ("scenario", "stream", "data")}, _about(None, stream), place)
+        _same_run({k: other[k] for k in ("scenario", "stream", "data")}, _about(None, make(int(place.name))), place)
         found[Job(place.parent.name, int(place.name))] = record
     return found
 
@@ -211,6 +251,7 @@ def learner_for(
         dtype=dtype,
         grows=not stream.announced,
         ranks=ranks,
+        known=None if isinstance(net, nn.Module) else 0,  # a network that is made anew knows nothing
     )
 
 
@@ -348,6 +389,11 @@ def _met(meta: dict[str, Any]) -> list[Any]:
     """The trace of the data of which a checkpoint is made: what was not trained on yet may have been mended since."""
     begun = 2 * (meta["learnt"] + (meta["at"] is not None))
     return [part if i % 2 or i < begun else None for i, part in enumerate(meta.get("data", []))]
+
+
+def on_same_data(meta: dict[str, Any], stream: Stream, place: Path) -> None:
+    """Raises `RunError` where a checkpoint, of which `meta` tells, was made on other data than the stream's."""
+    _same_run({"data": _met(meta)}, {"data": trace(stream)}, place)
 
 
 def _same_run(was: dict[str, Any], here: dict[str, Any], place: Path) -> None:

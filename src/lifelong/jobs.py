@@ -10,24 +10,26 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoint import Store, write_atomically
 from .claim import LEASE, claimed
 from .config import Config
-from .errors import LifelongError, MethodError, RunError, enough_memory
+from .errors import LifelongError, MethodError, RunError, enough_memory, warn
 from .pool import Engine, engine_of
 from .pulse import pulse
 from .run import Job, Record, Run, log, manifest
+from .warned import heard
 
-__all__ = ["Message", "execute", "no_run", "precision", "recorded", "refuse", "resume"]
+__all__ = ["Message", "begun_with", "execute", "no_run", "precision", "recorded", "refuse", "resume"]
 
 
 class Message(NamedTuple):
     """What a job says of itself."""
 
-    kind: str  # "began", "step", "task", "done", "failed", "stopped", "damaged"
+    kind: str  # "began", "step", "task", "done", "failed", "stopped", "damaged", "warned"
     job: Job
     task: int = 0  # its index
     step: int = 0
@@ -48,6 +50,8 @@ def execute(
     **extra: str,
 ) -> tuple[Run, list[Message]]:
     """Runs all jobs of `config` in `folder`; gives the run and the messages of the jobs that failed.
+
+    What a job warns of is warned of here, each text once, and kept in ``run.warnings``.
 
     Args:
         jobs: how many processes (1: this one), or an engine.
@@ -80,17 +84,30 @@ def execute(
     with graceful() as stop, claimed(folder), pulse(folder) as note:  # asked to stop, it finishes what it writes
         work = [Job(method, seed) for method in config.methods for seed in config.seeds]
         run = Run.of(config.build_stream(config.seeds[0]))
+        run.warnings = _warnings(folder)
         if not again:
-            write_atomically(folder / "manifest.json", json.dumps(manifest(run, config.seeds), indent=1))
+            constants: dict[str, Any] = asdict(engine) if is_dataclass(engine) else {}
+            how = manifest(run, config.seeds, engine={"name": type(engine).__name__.lower(), **constants})
+            write_atomically(folder / "manifest.json", json.dumps(how, indent=1))
             for name, text in extra.items():
                 write_atomically(folder / name, text)
             write_atomically(folder / "config.yaml", config.to_yaml())  # last: from here on it can be resumed
-        log(folder, "resumed" if again else "started", engine=str(engine))
+        log(folder, "resumed" if again else "started", engine=str(engine), jobs=getattr(engine, "jobs", None))
         failed: list[Message] = []
+        told = set(stream.notes.get("remarks", ()))  # warned of when the stream was built; its notes hold them
 
         def hear(message: Message) -> None:
             if message.kind == "failed":
                 failed.append(message)
+            if message.kind == "warned":
+                if message.text not in told:
+                    told.add(message.text)
+                    tell(message)
+                    if message.text not in run.warnings:
+                        run.warnings.append(message.text)
+                        _note(folder, message)
+                    warn(message.text)
+                return
             _note(folder, message)
             if message.kind in ("began", "step"):
                 note(message.job, message.task, message.step, message.steps)
@@ -154,6 +171,29 @@ def resume(folder: Path) -> Config:
     return Config.load(folder / "config.yaml")
 
 
+def begun_with(folder: Path) -> dict[str, Any]:
+    """The engine with which the run in `folder` was begun: ``{"name": "local", "jobs": 2}``; empty where it does not say."""
+    try:
+        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8")).get("engine", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+    kinds = {"name": str, "address": str, "jobs": int}
+    known = isinstance(found, dict)
+    return {k: found[k] for k, kind in kinds.items() if isinstance(found.get(k), kind)} if known else {}
+
+
+def _warnings(folder: Path) -> list[str]:
+    """What jobs have warned of so far."""
+    found = []
+    with suppress(OSError):
+        for line in (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                event = json.loads(line)
+                if event["event"] == "warned":
+                    found.append(str(event["warning"]))
+    return found
+
+
 def recorded(folder: Path, job: Job) -> Record | None:
     """What a job in `folder` has measured by its newest checkpoint; None where that holds no such thing."""
     found = Store(folder / job.folder).newest()
@@ -171,6 +211,8 @@ def _note(folder: Path, message: Message) -> None:
         log(folder, "failed", **about, error=message.text)
     elif message.kind == "damaged":
         log(folder, "damaged", checkpoint=message.text)
+    elif message.kind == "warned":
+        log(folder, "warned", **about, warning=message.text)
 
 
 def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
@@ -192,6 +234,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
             graceful() as stop,
             claimed(place, wait=3 * LEASE) as claim,
             enough_memory(f"{job.method}, seed {job.seed}"),
+            heard(lambda text: tell(Message("warned", job, text=text))),
         ):
             stream = config.build_stream(job.seed)
             learner = learner_for(
@@ -210,7 +253,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
 
             def watch(index: int, pause: Any) -> None:
                 nonlocal told
-                if pause is not None and time.monotonic() - told > 0.2:
+                if pause is not None and (pause.phase == "end" or time.monotonic() - told > 0.2):
                     told = time.monotonic()
                     tell(Message("step", job, index, pause.step, pause.steps))
 

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
-from .errors import MethodError, RunError
+from .errors import MethodError, RunError, warn
+from .system import GROUPS
+from .warned import heard
 
 __all__ = ["TRIES", "Engine", "Hear", "Local", "Stop", "Work", "each", "engine_of", "never"]
 
@@ -120,7 +122,7 @@ class _Processes:
                 if self.stop():
                     raise KeyboardInterrupt
                 for pipe in wait(list(self.workers), timeout=0.2):
-                    assert isinstance(pipe, Connection)
+                    pipe = cast(Connection, pipe)  # its like has another class on Windows
                     try:
                         kind, value = pipe.recv()
                     except (EOFError, OSError):
@@ -129,6 +131,8 @@ class _Processes:
                     if kind == "said":
                         assert self.hear is not None
                         self.hear(value)
+                    elif kind == "warned":
+                        warn(value)
                     elif kind == "stopped":
                         raise KeyboardInterrupt
                     elif kind == "raised":
@@ -177,11 +181,12 @@ class _Processes:
         self._start()
 
     def _stop(self) -> None:
-        """Asks those that still work to stop, and waits until they have saved."""
+        """Asks those that still work to stop, and waits until they have saved. Without groups (on Windows) Ctrl-C has reached them as well, and
+        a signal from here would end them unsaved."""
         for pipe, (process, _) in self.workers.items():
             with suppress(OSError):
                 pipe.send(None)  # for one that has nothing to do: the interrupt may be lost before it asks
-            if process.is_alive():
+            if process.is_alive() and GROUPS:
                 os.kill(process.pid, signal.SIGINT)
         for pipe, (process, _) in self.workers.items():
             while process.is_alive():  # what they say would fill the pipe
@@ -202,12 +207,17 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
             time.sleep(0.5)
         os._exit(1)
 
-    os.setpgid(0, 0)  # Ctrl-C reaches the parent, which asks each once: a second time would mean "at once"
+    if GROUPS:
+        os.setpgid(0, 0)  # Ctrl-C reaches the parent, which asks each once: a second time would mean "at once"
     threading.Thread(target=follow_parent, daemon=True).start()
     torch.set_num_threads(1)
 
     def tell(what: Any) -> None:
         pipe.send(("said", what))
+
+    def work(given: tuple[Any, ...]) -> Any:
+        with heard(lambda text: pipe.send(("warned", text))):
+            return function(*given, tell) if tells else function(*given)
 
     while True:
         try:
@@ -217,7 +227,7 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
         if given is None:
             return
         try:
-            pipe.send(("done", function(*given, tell) if tells else function(*given)))
+            pipe.send(("done", work(given)))
         except KeyboardInterrupt:
             pipe.send(("stopped", None))
             return

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-from .jobs import Message
+if TYPE_CHECKING:
+    from .jobs import Message
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "doing", "say"]
+
+EVERY = 10.0  # seconds after which a command that prints nothing says that it is at work
+SELDOM = 60.0  # the same, once it has been at work for ten times as long
+
+_said = time.monotonic()  # when the last line was printed
+_doing: list[Callable[[], str]] = []  # what is going on, the innermost last
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, at once."""
+    global _said
+    _said = time.monotonic()
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def doing(what: Callable[[], str]) -> Iterator[None]:
+    """Within it, where stderr is no terminal, `what` is printed now and then while nothing else is said: every ten seconds at first, every
+    minute in the end. Of several, one within the other, it is the innermost."""
+    global _said
+    over = threading.Event()
+    _doing.append(what)
+    if len(_doing) == 1 and not sys.stderr.isatty():
+        _said = time.monotonic()
+        with contextlib.suppress(RuntimeError):  # no thread is to be had: the work matters more
+            threading.Thread(target=_remind, args=(over,), name="doing", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        _doing.remove(what)
+
+
+def _remind(over: threading.Event) -> None:
+    began = time.monotonic()
+
+    def left() -> float:
+        now = time.monotonic()
+        return _said + min(SELDOM, max(EVERY, (now - began) / 10)) - now
+
+    while not over.wait(max(0.01, left())):
+        if left() <= 0:
+            with contextlib.suppress(OSError, ValueError, IndexError):  # nobody reads any more, or it has just ended
+                say(_doing[-1]())
 
 
 @final
@@ -19,6 +68,8 @@ class Progress:
     def __init__(self, jobs: int, tasks: int) -> None:
         self.jobs, self.tasks = jobs, tasks
         self.began = time.monotonic()
+        self._at: dict[Any, Message] = {}  # what each job that is under way last said
+        self._stack = ExitStack()
         self._bars: dict[Any, Any] = {}
         self._live: Any = None
         if sys.stderr.isatty():
@@ -35,6 +86,7 @@ class Progress:
             )
 
     def __enter__(self) -> Progress:
+        self._stack.enter_context(doing(self.state))
         if self._live is not None:
             self._live.start()
             self._whole = self._live.add_task("all", total=self.jobs * self.tasks)
@@ -45,16 +97,29 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        self._stack.close()
+
+    def state(self) -> str:
+        """Where the jobs that are under way stand, in a line."""
+        each = [
+            f"{job.method} seed {job.seed}: task {min(m.task + (m.kind == 'task') + 1, self.tasks)}/{self.tasks}"
+            + (f", step {m.step}/{m.steps}{', its end' if m.step >= m.steps else ''}" if m.steps else "")
+            for job, m in list(self._at.items())
+        ]
+        return f"{'; '.join(each) or 'at work'}, {time.monotonic() - self.began:.0f} s"
 
     def __call__(self, message: Message) -> None:
         job = message.job
-        if message.kind == "damaged":
+        if message.kind in ("damaged", "warned"):
             return
+        if message.kind in ("done", "failed", "stopped"):
+            self._at.pop(job, None)
+        else:
+            self._at[job] = message
         if self._live is None:
             if message.kind == "task":
                 seconds = time.monotonic() - self.began
-                line = f"{job.method} seed {job.seed}: task {message.task + 1}/{self.tasks} learnt, {seconds:.0f} s"
-                print(line, file=sys.stderr, flush=True)
+                say(f"{job.method} seed {job.seed}: task {message.task + 1}/{self.tasks} learnt, {seconds:.0f} s")
             return
         if job not in self._bars:
             self._bars[job] = self._live.add_task(f"{job.method} seed {job.seed}", total=self.tasks)

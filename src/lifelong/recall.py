@@ -9,7 +9,7 @@ from typing import final
 from .checkpoint import Store
 from .config import Config
 from .errors import MethodError, RunError
-from .fitting import learner_for
+from .fitting import learner_for, on_same_data
 from .jobs import precision, resume
 from .learner import Learner
 from .run import Job, Record
@@ -34,7 +34,7 @@ def recall(folder: Path, method: str | None = None, seed: int | None = None) -> 
     """The learner of `method` and `seed` (default: the run's first) in the run directory `folder`.
 
     Raises:
-        RunError: no run there, or none that has learnt anything.
+        RunError: no run there, or none that has learnt anything; its data are others now.
         MethodError: no such method or seed.
     """
     config = resume(folder)
@@ -50,6 +50,7 @@ def recall(folder: Path, method: str | None = None, seed: int | None = None) -> 
             f"{folder} has no checkpoint of {job.method} with seed {job.seed} yet: let it learn a task first"
         )
     stream = config.build_stream(job.seed)
+    on_same_data(saved["meta"], stream, folder / job.folder)
     learner = learner_for(
         config.build_method(job.method),
         config.build_net(),

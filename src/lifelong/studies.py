@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,21 +13,19 @@ import numpy as np
 
 from .affinity import Probe, examples_of, measure, planned
 from .checkpoint import write_atomically
-from .config import Config
+from .config import EACH, Config
 from .curriculum import Goal, Study, from_transfers, orders, recommend, study
 from .errors import MethodError, RunError
 from .matrix import Interval
 from .method import Costs
 from .pool import Engine
+from .progress import say
 from .report import curricula, figures
 from .report.page import Picture, Section, data_of, page
+from .report.words import over, varies
 from .taxonomy import Affinities, Taxonomy, Transfer, greedy, read_affinities, solve
 
 __all__ = ["affinity", "order", "taxonomy"]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 # --- order --------------------------------------------------------------------------------------------------------------------
@@ -38,17 +35,17 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
         raise MethodError(f"methods {', '.join(config.methods)}: expected one; compare methods with lifelong run")
     if config.order is not None:
         raise MethodError("order says which orders to run by --orders, not --order")
+    if config.stream_options.get("seed") == EACH:
+        raise MethodError("stream.seed each: order learns one stream in several orders; say which, as a number (default: 0)")
     stream = config.build_stream(config.seeds[0])
     method, net, training = config.build_method(config.methods[0]), config.build_net(), config.build_training()
     method.check(stream.scenario)
     listed = orders(len(stream), count, config.seeds[0])
-    _say(
-        f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}"
-    )
-    _say(f"method   {method}\nnet      {net}\ntraining {training}\nout      {folder}")
+    say(f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}")
+    say(f"method   {method}\nnet      {net}\ntraining {training}\nout      {folder}")
     whole = "all there are" if len(listed) == math.factorial(len(stream)) else "drawn"
     examples = len(listed) * len(config.seeds) * sum(examples_of(len(t.train), training) for t in stream)
-    _say(
+    say(
         f"cost     {len(listed)} orders ({whole}) × {len(config.seeds)} seed(s) = {len(listed) * len(config.seeds)} runs, "
         f"about {examples:,} examples forward and back"
     )
@@ -61,7 +58,7 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
         seeds=config.seeds,
         folder=folder,
         jobs=jobs,
-        tell=_say,
+        tell=say,
         budget=config.budget,
     )
     write_atomically(folder / "config.yaml", config.to_yaml())
@@ -72,10 +69,11 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
     (folder / "order.png").write_bytes(figures.png(drawn))
     answer = _order_answer(found)
     heads, by_order, by_task = _order_tables(found)
+    between = over([len(found.seeds)], varies(stream.notes, {}))
     picture = Picture(
         data_of(figures.svg(drawn).encode(), "image/svg+xml"),
         answer,
-        "A point an order (mean over seeds); a line: 95% interval of a slope over orders.",
+        f"A point an order, the mean over its seeds; lines: 95% intervals of slopes, over the orders. {between}",
     )
     tables = [
         {
@@ -86,7 +84,7 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
         },
         {
             "lead": "order",
-            "caption": "Orders from the best to the worst, mean ± 95% interval over n seeds.",
+            "caption": f"Orders from the best to the worst. {between}",
             "heads": [(h, "") for h in heads],
             "rows": by_order,
         },
@@ -106,7 +104,7 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
     print(_aligned(["task", "all tasks (ACC)", "the task itself", "wants to come"], [[n, *c] for n, c, _ in by_task]))
     show = by_order if len(by_order) <= 10 else [*by_order[:5], *by_order[-5:]]
     print("\n" + _aligned(["order, best first", *heads], [[n, *c] for n, c, _ in show]))
-    _say(str(folder / "order.html"))
+    say(str(folder / "order.html"))
 
 
 def _order_json(found: Study) -> dict[str, Any]:
@@ -162,12 +160,10 @@ def affinity(config: Config, probe: Probe, folder: Path, jobs: int | Engine) -> 
     """Measures the transfers between a stream's tasks, and draws them before and after normalisation."""
     seed = config.seeds[0]
     stream, net, training = config.build_stream(seed), config.build_net(), config.build_training()
-    _say(
-        f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}"
-    )
-    _say(f"net      {net}\ntraining {training}\nprobe    {probe}\nout      {folder}")
-    _say(f"cost     {planned(stream, training, probe)}")
-    found = measure(stream, net, training, probe, seed=seed, folder=folder, jobs=jobs, tell=_say)
+    say(f"stream   {stream.name}, scenario {stream.scenario}, {len(stream)} tasks: {', '.join(t.name for t in stream)}")
+    say(f"net      {net}\ntraining {training}\nprobe    {probe}\nout      {folder}")
+    say(f"cost     {planned(stream, training, probe)}")
+    found = measure(stream, net, training, probe, seed=seed, folder=folder, jobs=jobs, tell=say)
     table, losses, names = found.affinities, found.mean_losses(), list(found.tasks)
     write_atomically(folder / "config.yaml", config.to_yaml())
     tree = table.to_json() | {"mean_losses": {t.key: v for t, v in losses.items()}, "costs": asdict(found.costs)}
@@ -232,7 +228,7 @@ def affinity(config: Config, probe: Probe, folder: Path, jobs: int | Engine) -> 
     write_atomically(folder / "affinity.html", text)
     print(_aligned(head, rows))
     print(f"\n{order_said}")
-    _say(
+    say(
         f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'} --stream {config.stream} ..."
     )
 
@@ -288,7 +284,7 @@ def taxonomy(where: Path, budgets: Sequence[float], order_: int | None, goal: Go
         },
     }
     write_atomically(place / "order.json", json.dumps(tree, indent=1))
-    _say(f"{place / 'taxonomy.png'}, {place / 'order.json'}")
+    say(f"{place / 'taxonomy.png'}, {place / 'order.json'}")
 
 
 def _share(solved: Taxonomy, table: Affinities, what: str) -> str:

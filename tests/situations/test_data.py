@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from lifelong.cli import main
 from lifelong.errors import DataError, LifelongWarning
@@ -277,6 +277,36 @@ def test_answers_for_a_folder_of_every_format(tmp_path: Path) -> None:
         list(read_inputs(about, str(tmp_path)))
 
 
+def test_a_command_answers_every_photo_or_says_which_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pets(tmp_path / "pets")
+    words = ["run", "--stream", "folder", "--stream.path", str(tmp_path / "pets"), "--scenario", "domain"]
+    assert main([*words, "--epochs", "1", "--net.hidden", "4", "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "shipped")]) == 0
+    for i, ending in enumerate(("webp", "bmp", "tif", "gif", "png")):
+        photo(tmp_path / "new" / f"{i}.{ending}", seed=i)
+    (tmp_path / "new" / "list.csv").write_text("0,cat")
+    capsys.readouterr()
+    ask = ["predict", str(tmp_path / "shipped"), str(tmp_path / "new")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LifelongWarning)
+        assert main(ask) == 0
+        said = capsys.readouterr()
+        assert [line.split(",")[0] for line in said.out.splitlines()] == [
+            "id",
+            "0.webp",
+            "1.bmp",
+            "2.tif",
+            "3.gif",
+            "4.png",
+        ]
+        assert said.err.startswith("lifelong: warning: new: 1 file is left out, as Pillow opens no such files: 1 .csv")
+        (tmp_path / "new" / "2.tif").write_bytes(b"no image")
+        assert main(ask) == 1
+    said = capsys.readouterr()
+    assert "2.tif is not an image that Pillow can read" in said.err
+    assert not said.out
+
+
 # --- labels --------------------------------------------------------------------------------------------------------------
 class Items(Dataset[Any]):
     """A data set of these items, with what else it is to have."""
@@ -421,6 +451,9 @@ def test_image_folders_that_number_their_own_classes(in_memory: bool) -> None:
     assert named(stream, 1) == ["pig", "cat"] * 6
     part = Subset(sites[1], [0, 2, 4, 5])
     assert named(stream_of([part], test=[part], in_memory=in_memory)) == ["pig", "pig", "pig", "cat"]
+    with pytest.raises(DataError, match="data sets that are joined name their classes differently"):
+        stream_of([ConcatDataset(sites)], in_memory=in_memory)
+    assert stream_of([ConcatDataset([sites[0], sites[0]])], in_memory=in_memory).class_names == ("cat", "dog")
     shifted = Items([(X[i], 10 + i % 2) for i in range(12)], classes=["cat", "dog"], target_transform=abs)
     assert stream_of([shifted], in_memory=in_memory).class_names == ("10", "11")
     with pytest.raises(DataError, match=r"task 2: label 3 .* is none of the 2 classes that the data set names"):

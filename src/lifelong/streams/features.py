@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..checkpoint import write_atomically
 from ..digest import digest
 from ..errors import DataError
 from ..parts.fisher import evaluating
+from ..progress import doing
 from ..stream import Examples, Stream, Tensors
 
 __all__ = ["efficientnet_lite0", "featured", "kept"]
@@ -70,17 +72,25 @@ def featured(
 
 
 def kept(stream: Stream, backbone: nn.Module) -> Stream:
-    """The same with the features kept in the user's cache; a bar on a terminal (stderr) says how far it is."""
+    """The same with the features kept in the user's cache; on stderr a bar on a terminal, elsewhere a line now and then, says how far it is."""
     import pooch
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("features", total=None)
+    began, reached = time.monotonic(), 0
+    whole = sum(len(part) for task in stream for part in (task.train, task.test))
+
+    def state() -> str:
+        return f"features: {reached:,} of {whole:,} examples, {time.monotonic() - began:.0f} s"
+
+    with doing(state), Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("features", total=whole)
 
         def watch(done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
+            nonlocal reached
+            reached = done
+            bars.update(bar, completed=done)
 
         return featured(stream, backbone, Path(pooch.os_cache("lifelong")) / "features", watch=watch)
 

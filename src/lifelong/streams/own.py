@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 from ..errors import DataError
 from ..stream import Scenario, Stream
@@ -171,7 +171,7 @@ class _Reader:
 
     def _labelled(self, entry: Any, y: Any, inputs: Any, labels: Any, name: str) -> Labelled:
         """With the names of the classes, where the data set has them."""
-        names = _class_names(entry, y)
+        names = _class_names(entry, y, name)
         if names and labels and isinstance(labels[0], int):
             odd = next((i for i, label in enumerate(labels) if not 0 <= label < len(names)), None)
             if odd is not None:
@@ -265,10 +265,18 @@ def _agree(items: _Items, labels: Sequence[Any]) -> None:
         )
 
 
-def _class_names(dataset: Any, y: Any) -> tuple[str, ...]:
+def _class_names(dataset: Any, y: Any, name: str) -> tuple[str, ...]:
     """What the numbers of a data set's classes stand for; empty where it does not say so."""
     if isinstance(dataset, Subset):
-        return _class_names(dataset.dataset, y)
+        return _class_names(dataset.dataset, y, name)
+    if isinstance(dataset, ConcatDataset):
+        every = list(dict.fromkeys(_class_names(part, y, name) for part in dataset.datasets))
+        if len(every) > 1:
+            raise DataError(
+                f"{name}: data sets that are joined name their classes differently ({every[0][:3]}, {every[1][:3]}), so that a number is not one "
+                "class: number them alike, or give each as a task"
+            )
+        return every[0]
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping):  # Hugging Face
         found = getattr(features.get(y), "names", None)
