@@ -444,9 +444,10 @@ class Guard:
                 f"losses {list(losses.shape)} for the {len(batch.y)} examples of the mixed batch: expected one an example, [B] "
                 '(reduction="none")'
             )
-        if "criterion" in self._slots or {"gradient", "observe"} <= self._slots:
+        takes = [m.name for m in self.method.parts() if "criterion" in m.acts or {"gradient", "observe"} <= m.acts]
+        if takes:
             raise MethodError(
-                f"{self.method.name} takes the cross-entropy of remembered examples itself, and would hold another loss to it: leave losses= out, "
+                f"{takes[0]} takes the cross-entropy of remembered examples itself, and would hold another loss to it: leave losses= out, "
                 "or use replay, der, lwf or a penalty"
             )
 

@@ -310,8 +310,8 @@ class Learner:
     def _heed(self) -> None:
         """Reports what a penalty does not hold."""
         if self.learnt and self.method.penalises:
-            self._modes.train(self.net)
-            missed = not_held(self.method, self.net)
+            with self._modes.training(self.net):
+                missed = not_held(self.method, self.net)
             if missed:
                 self._say(missed)
 
@@ -332,8 +332,7 @@ class Learner:
                     chunk = next(chunks, None)
                     if chunk is None:
                         break
-                    self._modes.train(self.net)
-                    with _enough(f"{len(examples)} examples in batches of {size}"):
+                    with self._modes.training(self.net), _enough(f"{len(examples)} examples in batches of {size}"):
                         loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
                 steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
                 bad = torch.where(loss.isfinite() | (bad[0] >= 0), bad, steps_there)
@@ -558,8 +557,7 @@ class Learner:
             if self.at is None:
                 self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
             assert self.at is not None
-            self._modes.train(self.net)
-            with _enough("one step on one example"):
+            with self._modes.training(self.net), _enough("one step on one example"):
                 loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
         self.at.step += 1
         if self.at.step % CHUNK == 0 and not bool(loss.isfinite()):
@@ -645,7 +643,7 @@ class Learner:
                 told = task if self.scenario == "task" or self.method.oracle else None
                 scores = self.method.predict(self.state, self.net, self._input(x), told)
             else:
-                scores = self.net(self._input(x))
+                scores = _logits(self.net(self._input(x)))
         return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
     # --- what is derived --------------------------------------------------------------------------------------------
@@ -685,10 +683,7 @@ class Learner:
                 f"the network cannot take the inputs of task {task.name!r}, {x.dtype} {list(x.shape[1:])} each "
                 f"({str(error).splitlines()[0]}){numbers}"
             ) from error
-        if not isinstance(output, Tensor) or output.dim() != 2:
-            got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
-        return int(output.shape[1])
+        return int(_logits(output).shape[1])
 
     @staticmethod
     def _check(task: Task) -> None:
@@ -872,6 +867,13 @@ class Learner:
             torch.set_rng_state(outer)
             if cuda is not None:
                 torch.cuda.set_rng_state(cuda, self.device)
+
+
+def _logits(output: Any) -> Tensor:
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
+    return output
 
 
 def _called(task: Task) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -44,17 +45,22 @@ class Modes:
         modules = dict(net.named_modules())
         kept = self.kept & modules.keys()
         if net.training:
-            resting = {name for name, m in modules.items() if not m.training}
-            kept = frozenset(resting - (self.frozen - self.kept))
+            kept = frozenset(name for name, m in modules.items() if not m.training)
         frozen = {name for name, m in modules.items() if isinstance(m, BatchNorm) and _frozen(m)}
         return Modes(kept, frozenset(frozen - kept))
 
-    def train(self, net: nn.Module) -> None:
-        """Training mode, of all others."""
+    @contextmanager
+    def training(self, net: nn.Module) -> Iterator[None]:
+        """Training mode within, of all others; afterwards only what the user put into evaluation mode is in it."""
         net.train()
         modules = dict(net.named_modules())
         for name in (self.kept | self.frozen) & modules.keys():
             modules[name].training = False
+        try:
+            yield
+        finally:
+            for name in self.frozen & modules.keys():
+                modules[name].training = True
 
 
 def _frozen(module: nn.Module) -> bool:

@@ -68,4 +68,4 @@ class MAS(Guarded):
 
 def _twice_the_output(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
     """∂‖f‖²/∂f; an output that does not compete (logit −∞) has no part in the norm."""
-    return [(torch.where(f.isinf(), torch.zeros_like(f), 2 * f), None)]
+    return [(torch.where(f.isneginf(), torch.zeros_like(f), 2 * f), None)]

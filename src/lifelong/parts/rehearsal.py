@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final, get_args
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MethodError
+from ..errors import DataError, MethodError
 from ..method import Batch, Edge, Method, Spec, whole_number
 from ..random import generator
 from ..stream import Examples
@@ -135,7 +135,7 @@ def drawn(state: Past, edge: Edge, examples: Examples, per_class: int | None = N
     if not len(rows):
         return replace(state, memory=memory)
     parts = list(state.read(examples.subset(rows.cpu()), edge))
-    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    values = _joined(parts)
     device = values["y"].device
     return replace(state, memory=stored(memory, slots.to(device), {**values, "key": key.to(device)}))
 
@@ -159,8 +159,18 @@ def herded(
         edge.costs.forward += len(rows)
         order = herd(F.normalize(torch.cat(phi)), quota).cpu()
         parts = list(state.read(examples.subset(rows[order]), edge))
-        groups.append({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+        groups.append(_joined(parts))
     return replace(state, memory=chosen(state.memory, groups))
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    shapes = {part["x"].shape[1:] for part in parts}
+    if len(shapes) > 1:
+        one, other = sorted(map(list, shapes))[:2]
+        raise DataError(
+            f"examples of shapes {one} and {other}: a replay buffer holds inputs of one shape; pad all batches to one length"
+        )
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def _without(memory: Memory, classes: list[int]) -> Memory:

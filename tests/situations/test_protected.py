@@ -1,0 +1,380 @@
+"""People who protect a model in their own loop, or learn with a `Learner`, and what was held of it in silence: nothing, or twice."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong import (
+    EWC,
+    HAT,
+    L2,
+    MAS,
+    MLP,
+    SI,
+    GenerativeReplay,
+    Learner,
+    LifelongWarning,
+    Method,
+    MethodError,
+    PackNet,
+    Replay,
+    Stream,
+    Task,
+    Tensors,
+    Training,
+    chain,
+    protect,
+)
+from toys import same, toy_net, toy_stream, weights
+
+
+def data(seed: int = 0) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(64, 4, generator=draws), torch.randint(0, 2, (64,), generator=draws)
+
+
+def net(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def steps(model: nn.Module, optimizers: list[torch.optim.Optimizer], x: Tensor, y: Tensor, n: int = 3) -> None:
+    for _ in range(n):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+# --- a new optimizer for each task ---------------------------------------------------------------------------------------
+def learnt_tasks(model: nn.Module, anew: bool, method: Method = EWC(100.0)) -> int:  # noqa: B008 (frozen)
+    guard = None
+    for task in range(3):
+        x, y = data(task)
+        optimizer = sgd(model)
+        if anew or guard is None:
+            guard = protect(model, optimizer, method)
+        else:
+            guard.attach(optimizer)
+        steps(model, [optimizer], x, y)
+        guard.consolidate((x, y))
+    assert guard is not None
+    return guard.learnt
+
+
+@pytest.mark.parametrize("method", [EWC(100.0), SI(1.0), MAS(0.1)], ids=lambda m: m.name)
+def test_a_new_optimizer_and_a_new_protect_for_each_task(method: Method) -> None:
+    """What was held of the tasks before is held on, bit for bit as with one guard that is attached to each optimizer."""
+    one, other, free = net(), net(), net()
+    assert learnt_tasks(one, anew=True, method=method) == learnt_tasks(other, anew=False, method=method) == 3
+    learnt_tasks(free, anew=True, method=type(method)(0.0))
+    assert same(weights(one), weights(other))
+    assert not same(weights(one), weights(free))
+
+
+def test_a_new_protect_within_a_function_where_the_guard_before_is_gone() -> None:
+    model = net()
+
+    def task(k: int) -> int:
+        x, y = data(k)
+        optimizer = sgd(model)
+        guard = protect(model, optimizer, EWC(100.0))
+        steps(model, [optimizer], x, y)
+        guard.consolidate((x, y))
+        return guard.learnt
+
+    assert [task(k) for k in range(3)] == [1, 2, 3]
+
+
+def test_a_replay_buffer_that_no_task_edges_fill_goes_on_as_well() -> None:
+    model = net()
+    for task in range(2):
+        x, y = data(task)
+        optimizer = sgd(model)
+        guard = protect(model, optimizer, Replay(100))
+        for bx, by in zip(x.split(16), y.split(16)):
+            batch = guard.mix(bx, by)
+            optimizer.zero_grad()
+            guard.loss(model(batch.x), batch).backward()
+            optimizer.step()
+    assert guard.state.memory.filled == 100
+    assert guard.state.memory.seen == 128
+
+
+def test_another_method_or_strength_over_the_same_model_says_what_it_drops() -> None:
+    model, (x, y) = net(), data()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(100.0))
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    second = sgd(model)
+    other = protect(model, second, EWC(50.0))
+    with pytest.warns(LifelongWarning, match=r"protected before, with EWC.*strength=100.*1 task\(s\).*not held now"):
+        steps(model, [second], x, y)
+    assert other.learnt == 0
+    with pytest.raises(MethodError, match="another guard has taken over"):
+        steps(model, [optimizer], x, y)
+
+
+def test_a_model_that_is_reset_for_a_new_experiment_is_not_held_to_the_old_one() -> None:
+    model, (x, y) = net(), data()
+    begin = weights(model)
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(100.0))
+    steps(model, [optimizer], x, y, 200)
+    guard.consolidate((x, y))
+    model.load_state_dict(begin)
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(100.0))
+    with pytest.warns(LifelongWarning, match="not held now"):
+        steps(model, [optimizer], x, y)
+    assert guard.learnt == 0
+
+
+def test_a_removed_guard_is_gone_and_says_so_where_the_loop_goes_on_without_it() -> None:
+    model, (x, y) = net(), data()
+    for _ in range(2):
+        optimizer = sgd(model)
+        guard = protect(model, optimizer, EWC(100.0))
+        if guard.learnt == 0 and _ == 1:
+            with pytest.warns(LifelongWarning, match="not held now"):
+                steps(model, [optimizer], x, y)
+        else:
+            steps(model, [optimizer], x, y)
+        guard.consolidate((x, y))
+        guard.remove()
+    assert guard.learnt == 1
+
+
+def test_warnings_come_once_a_guard_and_not_once_a_process() -> None:
+    for _ in range(2):
+        model, zero = net(), torch.zeros(64, dtype=torch.int64)
+        optimizer = sgd(model)
+        guard = protect(model, optimizer, EWC(1.0), scenario="class")
+        with warnings.catch_warnings(record=True) as came:
+            warnings.simplefilter("default")
+            for _ in range(2):
+                guard.begin([0])
+                batch = guard.mix(data()[0], zero)
+                guard.loss(model(batch.x), batch).backward()
+                optimizer.step()
+                guard.consolidate((data()[0], zero))
+        assert [w.category for w in came] == [LifelongWarning]
+        assert came[0].filename == __file__
+
+
+# --- optimizers over parts of a model ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("implicit", [False, True])
+def test_two_optimizers_each_with_a_guard_hold_each_weight_once(implicit: bool) -> None:
+    ends = []
+    for parts in (1, 2):
+        model = net()
+        halves = [model] if parts == 1 else [model[0], model[2]]
+        optimizers = [sgd(half) for half in halves]
+        guards = [protect(model, optimizer, EWC(50.0, implicit=implicit)) for optimizer in optimizers]
+        for task in range(3):
+            x, y = data(task)
+            steps(model, optimizers, x, y, 5)
+            for guard in guards:
+                guard.consolidate((x, y))
+        ends.append(weights(model))
+    assert same(*ends)
+
+
+def test_weights_that_train_and_that_no_guard_holds_are_named() -> None:
+    model, (x, y) = net(), data()
+    optimizers = [sgd(model[0]), sgd(model[2])]
+    guard = protect(model, optimizers[0], EWC(50.0))
+    steps(model, optimizers, x, y)
+    with pytest.warns(LifelongWarning, match=r"others of the model have changed as well \(2\.weight, 2\.bias\)"):
+        guard.consolidate((x, y))
+
+
+def test_a_head_that_is_trained_alone_on_a_backbone_with_gradients_is_no_reason_to_warn() -> None:
+    model, (x, y) = net(), data()
+    optimizer = sgd(model[2])
+    guard = protect(model, optimizer, EWC(50.0))
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    assert guard.theta.names == ("2.weight", "2.bias")
+    with pytest.raises(MethodError, match=r"steps weights that this guard does not hold \(0\.weight"):
+        guard.attach(sgd(model))
+
+
+# --- nothing held --------------------------------------------------------------------------------------------------------
+def test_a_task_with_one_class() -> None:
+    zero = torch.zeros(64, dtype=torch.int64)
+    examples = Tensors(data()[0], zero)
+    learner = Learner(MLP((4,))((4,), 2), EWC(1e6))
+    with pytest.warns(
+        LifelongWarning, match="importance of every weight is 0 after this task, as a single class competes"
+    ):
+        learner.learn(Task("zeros", examples, examples, (0,)))
+
+
+def test_a_deployed_model_whose_old_examples_fill_the_buffer() -> None:
+    """consolidate without a step: the buffer is filled, with all kinds of filling; the old classes are replayed beside the new."""
+    draws = torch.Generator().manual_seed(0)
+    centres = 3 * torch.randn(12, 8, generator=draws)
+    y = torch.arange(12).repeat(30)
+    x = centres[y] + 0.2 * torch.randn(len(y), 8, generator=draws)
+    old, new = y < 10, y >= 10
+    for fill in ("reservoir", "balanced", "ring", "random"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 12))
+        optimizer = torch.optim.Adam(model.parameters(), 0.05)
+        for _ in range(60):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[old]), y[old]).backward()
+            optimizer.step()
+        guard = protect(model, optimizer, Replay(200, fill=fill), scenario="class")
+        guard.begin(range(10))
+        guard.consolidate((x[old], y[old]))
+        assert guard.state.memory.filled == 200
+        guard.begin([10, 11])
+        for _ in range(60):
+            batch = guard.mix(x[new], y[new])
+            optimizer.zero_grad()
+            guard.loss(model(batch.x), batch).backward()
+            optimizer.step()
+        guard.consolidate((x[new], y[new]))
+        right = model(x).argmax(1) == y
+        assert right[old].float().mean() > 0.9
+        assert right[new].float().mean() > 0.9
+
+
+def test_a_method_that_learns_in_steps_cannot_take_in_old_examples_without_any() -> None:
+    model, (x, y) = net(), data()
+    guard = protect(model, sgd(model), GenerativeReplay(hidden=(8,), code=2))
+    guard.begin()
+    with pytest.raises(MethodError, match="learns from each step of a task, and none was taken"):
+        guard.consolidate((x.sigmoid(), y))
+
+
+# --- masks ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("penalty", [EWC(100.0, implicit=True), EWC(10.0), L2(1.0, implicit=True)], ids=repr)
+@pytest.mark.parametrize("mask", [PackNet(), HAT()], ids=lambda m: m.name)
+def test_weights_that_a_mask_froze_stay_frozen_in_whatever_order_a_penalty_stands_beside_it(
+    mask: Method, penalty: Method
+) -> None:
+    stream = toy_stream("task")
+    training = Training(lr=0.05, momentum=0.9, batch_size=16, epochs=2)
+    for method in (chain(mask, penalty), chain(penalty, mask)):
+        learner = Learner(toy_net(stream.outputs), method, training, scenario="task")
+        learner.learn(stream[0])
+        x = stream[0].test.x
+        before = learner.scores(x, stream[0]).clone()
+        for task in stream.tasks[1:]:
+            learner.learn(task)
+        assert torch.equal(learner.scores(x, stream[0]), before)
+
+
+# --- batch norm ----------------------------------------------------------------------------------------------------------
+def shifted(scale: float = 1.0, shift: float = 0.0, name: str = "a") -> Task:
+    x, y = data()
+    examples = Tensors(shift + scale * x, y)
+    return Task(name, examples, examples, (0, 1))
+
+
+def test_a_penalty_beside_batch_norm_says_that_it_does_not_hold_running_statistics() -> None:
+    learner = Learner(
+        nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.Linear(4, 2)), L2(1e6, implicit=True), scenario="domain"
+    )
+    learner.learn(shifted())
+    with pytest.warns(LifelongWarning, match=r"l2 holds weights and not the running statistics of batch norm \(0\)"):
+        learner.learn(shifted(9, 5, "b"))
+    loop = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = sgd(loop)
+    guard = protect(loop, optimizer, EWC(1.0))
+    steps(loop, [optimizer], *data())
+    guard.consolidate(data())
+    with pytest.warns(LifelongWarning, match="running statistics"):
+        steps(loop, [optimizer], *data(1))
+
+
+@pytest.mark.parametrize("how", ["evaluation mode", "frozen weights"])
+def test_a_batch_norm_that_its_user_put_to_rest_rests(how: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    if how == "evaluation mode":
+        model[1].eval()
+    else:
+        model[1].requires_grad_(False)
+    learner = Learner(model, L2(1.0), scenario="domain")
+    first, second = shifted(), shifted(9, 5, "b")
+    before = learner.net[1].running_mean.clone()
+    learner.learn(first)
+    learner.evaluate([first, second])
+    learner.learn(second)
+    assert torch.equal(learner.net[1].running_mean, before)
+    assert learner.net[2].training  # dropout acts
+    if how == "frozen weights":
+        learner.net[1].requires_grad_(True)  # and learns on where it is freed
+        anew = Learner(learner.net, L2(1.0), scenario="domain")
+        anew.learn(second)
+        assert not torch.equal(anew.net[1].running_mean, before)
+
+
+def test_a_network_that_comes_in_evaluation_mode_as_loaders_give_it_is_trained() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
+    learner = Learner(model, scenario="domain")
+    learner.learn(shifted())
+    assert float(learner.net[0].num_batches_tracked) > 0
+    assert all(m.training for m in learner.net.modules())
+
+
+def test_batch_norm_without_running_statistics_is_refused_before_training() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False), nn.Linear(3, 2))
+    learner = Learner(model, EWC(1.0), scenario="domain")
+    before = weights(learner.net)
+    with pytest.raises(MethodError, match="batch norm '1' keeps no running statistics"):
+        learner.learn(shifted())
+    assert same(before, weights(learner.net))
+    optimizer = sgd(model)
+    protect(model, optimizer, EWC(1.0))
+    with pytest.raises(MethodError, match="keeps no running statistics"):
+        steps(model, [optimizer], *data())
+    assert same(before, weights(model))
+
+
+# --- where one is in the stream ------------------------------------------------------------------------------------------
+def test_a_task_that_was_left_is_not_mixed_with_the_next() -> None:
+    stream = toy_stream("class", examples=2100)
+    learner = Learner(toy_net(stream.outputs), EWC(1.0), Training(lr=0.05, batch_size=32))
+    for _ in learner.steps(stream[0]):
+        break
+    with pytest.raises(MethodError, match=r"was left after step.*finish"):
+        learner.learn(stream[1])
+    with pytest.raises(MethodError, match="was left after step"):
+        Learner.learn(learner, stream[2])
+    learner.finish(stream[0].train)
+    learner.learn(stream[1])
+    assert learner.learnt == 2
+    for _ in learner.steps(stream[2]):
+        break
+    learner.learn(stream[2])  # the same task goes on
+    assert learner.learnt == 3
+
+
+def test_two_tasks_of_the_same_name_are_told_apart_by_their_examples() -> None:
+    stream = toy_stream("domain", examples=2100)
+    short = Stream(
+        (Task("same", stream[1].train.subset(torch.arange(99)), stream[1].test, stream[1].classes),),
+        "domain",
+        stream.class_names,
+    )
+    learner = Learner(toy_net(stream.outputs), scenario="domain")
+    for _ in learner.steps(Task("same", stream[0].train, stream[0].test, stream[0].classes)):
+        break
+    with pytest.raises(MethodError, match="was left"):
+        learner.learn(short[0])
