@@ -309,6 +309,45 @@ def test_the_story_comes_first_with_its_pictures(run: Path, tmp_path: Path) -> N
             write(directory)
 
 
+@pytest.mark.parametrize(
+    ("figure", "maps", "sections"), [("heat", 2, set()), ("heat:ewc", 2, {"matrix"}), ("curves", 2, {"matrix"})]
+)
+def test_what_the_story_shows_stands_there_once(tmp_path: Path, figure: str, maps: int, sections: set[str]) -> None:
+    """R stood in the story and again in the section below."""
+    run = lay_out(tmp_path / "run", {"finetune": {0: FREE}, "ewc": {0: HELD}})
+    (run / "story.json").write_text(json.dumps({"paragraphs": [{"text": "x", "figure": figure}]}))
+    page = Page(write(run))
+    pictures = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
+    assert len([alt for alt in pictures if alt.startswith("Heat map of R")]) == maps
+    assert len([alt for alt in pictures if alt.startswith("Accuracy over the stream")]) == 1
+    assert page.ids() & {"matrix"} == sections
+    assert ("curves" in page.ids()) == (figure != "curves")
+    for _, a in page.tags:  # no anchor of a section that went
+        if (a.get("href") or "").startswith("#"):
+            assert str(a["href"])[1:] in page.ids()
+
+
+def test_every_table_and_picture_says_over_what_its_intervals_are(run: Path, tmp_path: Path) -> None:
+    said = "over 3 seeds (initial weights, order of examples and draws; the stream is the same)."
+    page = Page(write(run))
+    assert f"Mean ± 95% interval {said}".replace(" ± ", "±") in page.text.replace(" ± ", "±")
+    captions = [c for c in re.findall(r"<figcaption>(.*?)</figcaption>", page.raw) if c not in MATRICES]
+    assert len(captions) == 3  # curves, kept, costs
+    assert all(said in caption for caption in captions)
+    assert "3 seeds a method (initial weights, order of examples and draws; the stream is the same)" in page.text
+    alone = Page(write(lay_out(tmp_path / "one", {"ewc": {0: HELD}})))
+    assert "One seed, so no interval." in alone.text
+    assert "95%" not in alone.text
+
+
+def test_what_a_run_warned_of_stands_in_its_page(tmp_path: Path) -> None:
+    run = lay_out(tmp_path / "run", {"ewc": {0: HELD}})
+    (run / "summary.json").write_text(json.dumps({"tasks": ["a", "b", "c"], "warnings": ["the buffer <stayed> empty"]}))
+    page = Page(write(run))
+    assert "the buffer <stayed> empty" in page.text
+    assert "warnings" in page.ids()
+
+
 def test_surfaces_are_drawn_where_they_are_asked_for(tmp_path: Path) -> None:
     run = lay_out(tmp_path / "run", {"ewc": {0: HELD}})
     (run / "figures").mkdir()
