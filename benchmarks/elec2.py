@@ -28,9 +28,11 @@ from environment import DOCS, save
 from lifelong import EWC, SI, Finetune, Method, Replay, Training, interval
 from lifelong.estimators import OnlineClassifier
 from lifelong.online import windowed
-from lifelong.report import figures
+from lifelong.report import figures, look, words
+from pages.cells import load
 
 WINDOW = 1000
+STEP = 100  # rows between two points of a curve that is drawn
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
 METHODS: dict[str, tuple[Method, int | None]] = {
     "network, fine-tuning": (Finetune(), None),
@@ -72,19 +74,28 @@ def through(own: Any, stream: list[tuple[dict[str, float], bool]]) -> tuple[np.n
     return np.array(hits), time.perf_counter() - began
 
 
-def drawn(curves: dict[str, np.ndarray]) -> bytes:
-    """The accuracy among the last rows, over the stream."""
+def drawn(curves: dict[str, list[list[float]]], step: int = STEP) -> bytes:
+    """The accuracy among the last rows, over the stream: by model and seed, every so many rows."""
     with figures.drawing():
-        figure = figures.new(7.6, 3.6)
+        figure = figures.new(7.6, 5.2)
         ax = figure.subplots()
         style = figures.colours(list(curves))
-        for name, values in curves.items():
-            x = np.arange(len(values))
-            colour, dash = style[name]
-            ax.plot(x[WINDOW::100], values[WINDOW::100], color=colour, ls=dash, lw=1.2, label=name)
-        ax.set(xlabel="rows", ylabel=f"accuracy of the last {WINDOW:,}", xlim=(0, len(x)), ylim=(0.5, 1))
+        values, ends = [], []
+        for name, seeds in curves.items():
+            each = np.array(seeds)
+            x = WINDOW + step * np.arange(each.shape[1])
+            values.append(look.spread(ax, x, each, style[name], lw=1.4))
+            ends.append((float(x[-1]), float(each[:, -1].mean()), look.cut(name, 190), style[name][0]))
+        low, high = look.limits(*values)
+        look.value_axis(ax, low, high, 6)
+        ax.set(
+            xlabel="rows", ylabel=look.from_where(f"accuracy of the last {WINDOW:,} rows", low, 250), xlim=(0, x[-1])
+        )
+        ax.xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+        ax.locator_params(axis="x", nbins=4)
         ax.grid(axis="y")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        look.footnote(figure, words.drawn([len(seeds) for seeds in curves.values()], "Bands", "Thin lines"))
+        look.name_ends(figure, ax, ends, look.SMALL)
     return figures.png(figure)
 
 
@@ -93,7 +104,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=45312)
     parser.add_argument("--first", type=int, default=5000, help="rows on which learning rates are chosen")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
+    if said.draw and (r := load("elec2")) is not None:
+        (DOCS / "elec2.png").write_bytes(drawn(r["curves"]))
+        return
     torch.set_num_threads(1)
     stream = rows(Path(os.environ["LIFELONG_DATA"]))[: said.rows]
     first = said.first
@@ -112,11 +127,21 @@ def main() -> None:
             "lr": lr,
             "grid": {str(g): a for g, a in grid.items()},
         }
-        curves[name] = np.mean([windowed(hits, WINDOW) for hits, _ in found], 0)
+        curves[name] = [windowed(hits, WINDOW)[WINDOW::STEP].round(4).tolist() for hits, _ in found]
         print(name, table[name], file=sys.stderr, flush=True)
     (DOCS / "elec2.png").write_bytes(drawn(curves))
     methods = {name: str(method) for name, (method, _) in METHODS.items()}
-    save("elec2", 1, rows=len(stream), first=first, window=WINDOW, seeds=said.seeds, methods=methods, table=table)
+    save(
+        "elec2",
+        1,
+        rows=len(stream),
+        first=first,
+        window=WINDOW,
+        seeds=said.seeds,
+        methods=methods,
+        table=table,
+        curves=curves,
+    )
 
 
 if __name__ == "__main__":

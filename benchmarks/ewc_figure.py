@@ -19,7 +19,8 @@ import torch
 
 from environment import DOCS, save
 from lifelong import EWC, L2, MLP, Finetune, Learner, Method, Training, choose_each, interval, permuted
-from lifelong.report import figures
+from lifelong.report import figures, look, words
+from pages.cells import load
 
 NET = MLP((400, 400))
 GRIDS = {"l2": (0.001, 0.003, 0.01, 0.03), "ewc": (1.0, 10.0, 100.0, 1000.0)}
@@ -47,26 +48,36 @@ def watch(method: Method, seed: int, epochs: int, source: str) -> tuple[list[flo
 
 
 def draw(curves: dict[str, list[tuple[list[float], list[list[float]]]]], epochs: int) -> bytes:
+    """A panel a task, from the first look after its training began: thin lines are seeds, the thick one is their mean."""
     names = {"ewc": "EWC", "l2": "L2", "finetune": "SGD"}
     style = figures.colours(list(curves))
     with figures.drawing():
-        figure = figures.new(7.0, 5.6)
-        rows = figure.subplots(TASKS, 1, sharex=True)
+        figure = figures.new(7.6, 6.6)
+        rows = figure.subplots(TASKS, 1, sharex=True, sharey=True)
+        drawn, ends = [], []
         for j, ax in enumerate(rows):
             for name, runs in curves.items():
                 when = np.array(runs[0][0])
-                shown = when >= epochs * j
-                R = np.array([[look[j] for look in accuracy] for _, accuracy in runs])[:, shown]
-                colour, dash = style[name]
-                ax.plot(when[shown], R.mean(0), color=colour, ls=dash, lw=1.6, label=names[name])
-                ax.fill_between(when[shown], R.min(0), R.max(0), color=colour, alpha=0.15, lw=0)
+                shown = when > epochs * j
+                R = np.array([[row[j] for row in accuracy] for _, accuracy in runs])[:, shown]
+                drawn.append(look.spread(ax, when[shown], R, style[name]))
+                end = float(R[:, -1].mean())
+                ends.append((j, (float(when[-1]), end, f"{names[name]} {100 * end:.1f}%", style[name][0])))
             for t in range(1, TASKS):
                 ax.axvline(epochs * t, color=figures.SOFT, lw=0.8, ls=":")
-            ax.set(ylim=(0.75, 1.0), ylabel=f"task {'ABC'[j]}")
+            ax.set_title(f"task {'ABC'[j]}", loc="left")
             ax.grid(axis="y")
-        rows[0].set_title("test accuracy while A, then B, then C is learnt")
-        rows[0].legend(frameon=False, ncols=3, loc="lower left")
-        rows[-1].set_xlabel("epochs")
+        low, high = look.limits(*drawn)
+        for ax in rows:
+            look.value_axis(ax, low, high)
+            ax.set_xlim(0, epochs * TASKS)
+        rows[-1].set_xlabel(f"epochs: {epochs} of A, then of B, then of C")
+        figure.supylabel(look.from_where("test accuracy", low), fontsize=look.TEXT)
+        count = len(next(iter(curves.values())))
+        note = words.drawn([count], "Bands", "Thin lines")
+        look.footnote(figure, f"Each task from a fifth of an epoch after its training began. {note}")
+        for j, ax in enumerate(rows):
+            look.name_ends(figure, ax, [end for k, end in ends if k == j])
     return figures.png(figure)
 
 
@@ -76,7 +87,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--source", default="mnist")
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
+    if said.draw and (r := load("ewc_figure")) is not None:
+        (DOCS / "ewc-figure.png").write_bytes(draw(r["curves"], int(r["curves"]["ewc"][0][0][-1] / TASKS)))
+        return
     stream = permuted(said.source, tasks=TASKS, seed=1000)
     training = Training(lr=0.1, batch_size=128, epochs=said.epochs)
     make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}

@@ -19,8 +19,9 @@ from environment import DOCS, save
 from lifelong import MLP, ExpertGate, Finetune, Stream, Task, Tensors, Training, interval, rotated, split
 from lifelong.fitting import learner_for
 from lifelong.methods.expert_gate import Experts
-from lifelong.report import figures
+from lifelong.report import figures, look
 from lifelong.streams.sources import load
+from pages.cells import load as stored
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.05, batch_size=32, epochs=5)
 ALWAYS, NEVER = -1e9, 1e9
@@ -53,27 +54,32 @@ def gates(method: ExpertGate, state: Experts, stream: Stream) -> tuple[list[list
 
 
 def maps(found: dict[str, dict[str, np.ndarray]]) -> bytes:
-    """A row a stream: the gate's confusion, and the relatedness."""
+    """A row a stream: the gate's confusion, and the relatedness. Colours of all maps of one kind go from the least to the greatest value."""
+    ends = {
+        what: min(0.0, *(float(both[what].min()) for both in found.values())) for what in next(iter(found.values()))
+    }
     with figures.drawing():
-        figure = figures.new(7.4, 3.3 * len(found))
+        figure = figures.new(7.6, 3.5 * len(found))
         panels = figure.subplots(len(found), 2, squeeze=False)
         for row, (name, both) in zip(panels, found.items()):
             for ax, (what, M) in zip(row, both.items()):
-                ax.imshow(M, cmap="cividis", vmin=min(0.0, float(M.min())), vmax=1)
+                image = ax.imshow(M, cmap="cividis", vmin=ends[what], vmax=1)
                 for (i, j), value in np.ndenumerate(M):
-                    dark = value < 0.6
+                    ink = "#ffffff" if look.luminance(image.to_rgba(value)) < 0.18 else "#000000"
                     ax.text(
-                        j,
-                        i,
-                        f"{value:.2f}",
-                        ha="center",
-                        va="center",
-                        color="#ffffff" if dark else "#000000",
-                        fontsize=8,
+                        j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, fontsize=look.SMALL
                     )
-                ax.set(title=f"{name}: {what}", xlabel="expert", ylabel="task")
+                ax.set(xlabel="expert", ylabel="images of task")
+                ax.set_title(f"{name}: {what}", loc="left")
                 ax.set_xticks(range(len(M)), [str(t + 1) for t in range(len(M))])
                 ax.set_yticks(range(len(M)), [str(t + 1) for t in range(len(M))])
+                ax.tick_params(length=0)
+                ax.spines[:].set_visible(False)
+        look.footnote(
+            figure,
+            "Chosen: the share of a task's images that the gate gives to each expert. Relatedness: 1 where an expert's gate rebuilds the images "
+            "as well as the task's own does, less where it does worse. Means over the seeds.",
+        )
     return figures.png(figure)
 
 
@@ -84,7 +90,14 @@ def main() -> None:
     parser.add_argument("--gate_epochs", type=int, default=20)
     parser.add_argument("--digits", default="mnist")
     parser.add_argument("--clothes", default="fashion-mnist")
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
+    if said.draw and (r := stored("expert_gate")) is not None:
+        kinds = {"chosen": "confusion", "relatedness": "relatedness"}
+        (DOCS / "expert-gate.png").write_bytes(
+            maps({n: {what: np.array(part[key]) for what, key in kinds.items()} for n, part in r["table"].items()})
+        )
+        return
     torch.set_num_threads(1)
     method = ExpertGate(gate_epochs=said.gate_epochs)
     streams = {
@@ -142,7 +155,8 @@ def main() -> None:
             "by_task": effect,
         }
     (DOCS / "expert-gate.png").write_bytes(maps(pictures))
-    save("expert_gate", 1, **vars(said), training=str(TRAINING), net=str(NET), method=str(method), table=table)
+    measured = {name: value for name, value in vars(said).items() if name != "draw"}
+    save("expert_gate", 1, **measured, training=str(TRAINING), net=str(NET), method=str(method), table=table)
 
 
 if __name__ == "__main__":

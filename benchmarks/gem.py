@@ -46,7 +46,7 @@ from lifelong import (
     permuted,
     rotated,
 )
-from lifelong.report import figures
+from lifelong.report import figures, look, words
 
 
 @dataclass(frozen=True)
@@ -152,22 +152,32 @@ def agrees(ours: list[float], theirs: float | None) -> str:
     return "agrees" if abs(found.mean - theirs) <= found.half + 0.005 else "differs"
 
 
-def draw(found: dict[str, list[RMatrix]]) -> bytes:
+def draw(found: dict[str, list[list[list[float]]]]) -> bytes:
+    """R of each seed, by method."""
     style = figures.colours(list(found))
     with figures.drawing():
-        figure = figures.new(7.0, 3.4)
-        left, right = figure.subplots(1, 2, sharey=True)
+        figure = figures.new(7.6, 6.4)
+        axes = figure.subplots(2, 1, sharex=True, sharey=True)
+        drawn, ends = [], []
         for name, runs in found.items():
-            colour, dash = style[name]
-            R = np.mean([r.R for r in runs], 0)
-            T = R.shape[1]
-            left.plot(range(1, T + 1), R[1:, 0], color=colour, ls=dash, label=name)
-            right.plot(range(1, T + 1), [R[t, :t].mean() for t in range(1, T + 1)], color=colour, ls=dash, label=name)
-        left.set(title="the first task", xlabel="tasks learnt", ylabel="accuracy")
-        right.set(title="all tasks so far", xlabel="tasks learnt")
-        right.legend(frameon=False)
-        for ax in (left, right):
+            R = np.array(runs)
+            T = R.shape[2]
+            learnt = np.arange(1, T + 1)
+            so_far = np.stack([R[:, t, :t].mean(1) for t in learnt], 1)
+            for k, values in enumerate((R[:, 1:, 0], so_far)):
+                drawn.append(look.spread(axes[k], learnt, values, style[name]))
+                end = float(values[:, -1].mean())
+                ends.append((k, (T, end, f"{name} {end:.2f}", style[name][0])))
+        low, high = look.limits(*drawn)
+        for ax, title in zip(axes, ("the first task", "mean over all tasks so far")):
+            ax.set_title(title, loc="left")
+            ax.set(xlim=(1, T), ylabel=look.from_where("accuracy", low))
+            look.value_axis(ax, low, high, 6)
             ax.grid(axis="y")
+        axes[1].set_xlabel("tasks learnt")
+        look.footnote(figure, words.drawn([len(runs) for runs in found.values()], "Bands", "Thin lines"))
+        for k, ax in enumerate(axes):
+            look.name_ends(figure, ax, [end for j, end in ends if j == k])
     return figures.png(figure)
 
 
@@ -177,7 +187,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--epochs", default="1,2,5")
     parser.add_argument("--methods", help="only these; the others' cells stay as they were measured")
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
+    if said.draw:
+        (DOCS / "gem-permutations.png").write_bytes(
+            draw(json.loads((RESULTS / "gem.json").read_text())["permutations"])
+        )
+        return
     wanted = said.methods.split(",") if said.methods else list(PUBLISHED)
     before: dict[str, Any] = json.loads((RESULTS / "gem.json").read_text()) if said.methods else {}
     epochs = [int(e) for e in said.epochs.split(",")]
@@ -189,7 +205,7 @@ def main() -> None:
         print(stream, chosen[stream], file=sys.stderr, flush=True)
     table: dict[str, dict[str, dict[str, object]]] = before.get("table", {})
     strengths = before.get("strengths", {}) | {s: c._asdict() for s, c in chosen.items()}
-    permutations: dict[str, list[RMatrix]] = {}
+    permutations: dict[str, list[list[list[float]]]] = before.get("permutations", {})  # R of each seed, which is drawn
     with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
         asked: dict[tuple[str, str, int], list[Future[list[list[float]]]]] = {}
         for stream in STREAMS:
@@ -223,7 +239,7 @@ def main() -> None:
                 "verdict": [agrees(acc, theirs[0]), agrees(bwt, theirs[1])],
             }
             if stream == "permutations":
-                permutations[name] = found
+                permutations[{"single": "finetune"}.get(name, name)] = [r.R.tolist() for r in found]
             print(stream, name, e, interval(acc), interval(bwt), file=sys.stderr, flush=True)
             save(
                 "gem",
@@ -232,11 +248,9 @@ def main() -> None:
                 net=str(NET),
                 strengths=strengths,
                 table=table,
+                permutations=permutations,
             )
-    if said.methods:
-        return
-    drawn = {{"single": "finetune"}.get(n, n): r for n, r in permutations.items() if n != "single shuffled"}
-    (DOCS / "gem-permutations.png").write_bytes(draw(drawn))
+    (DOCS / "gem-permutations.png").write_bytes(draw(permutations))
 
 
 if __name__ == "__main__":

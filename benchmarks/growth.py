@@ -60,7 +60,7 @@ from lifelong.methods import (
 )
 from lifelong.random import generator
 from lifelong.registry import METHODS
-from lifelong.report import figures
+from lifelong.report import figures, look
 from lifelong.streams.sources import load
 from pages.cells import load as load_table
 
@@ -193,25 +193,37 @@ def judged(found: dict[str, Any], claims: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def draw(curves: dict[str, dict[str, Any]]) -> bytes:
-    """Cost over that of the first tasks, for each method; both axes logarithmic."""
-    columns, rows = 5, -(-len(curves) // 5)
+def draw(curves: dict[str, dict[str, list[float]]]) -> bytes:
+    """Cost over that of the first tasks, for each method; both axes logarithmic, and alike in all panels."""
+    columns = 4
+    rows = -(-len(curves) // columns)
     (seconds, _), (sizes, _) = figures.colours(["seconds of the task", "bytes kept"]).values()
     with figures.drawing():
-        figure = figures.new(9.0, 1.5 * rows + 0.6)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True)
+        figure = figures.new(7.6, 1.45 * rows + 0.9)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        every = [1.0]
         for axis, (name, found) in zip(axes.flat, curves.items()):
-            t, cost = binned(found["seconds"], 2)
-            axis.loglog(t, np.array(cost) / cost[0], color=seconds, lw=1.4, label="seconds of the task")
-            kept = np.array(list(found["bytes"].values()))
-            axis.loglog(list(found["bytes"]), kept / kept[0], color=sizes, ls="--", lw=1.4, label="bytes kept")
-            axis.set_title(name, fontsize=9)
-            axis.set_ylim(0.3, 300)
+            cost, kept = np.array(found["cost"]), np.array(found["kept"])
+            axis.loglog(found["t"], cost / cost[0], color=seconds, lw=1.6, label="seconds of the task")
+            axis.loglog(found["at"], kept / kept[0], color=sizes, ls="--", lw=1.6, label="bytes kept")
+            axis.set_title(look.cut(name, 118), loc="left")
+            every += [*(cost / cost[0]), *(kept / kept[0])]
             axis.grid()
-        axes.flat[0].legend(fontsize=7, loc="upper left", frameon=False)
-        figure.supxlabel("task", fontsize=9)
-        figure.supylabel("over that of the first tasks", fontsize=9)
+        axes.flat[0].set_ylim(0.8 * min(every), 1.3 * max(every))  # nothing leaves its panel
+        for axis in axes.flat[len(curves) :]:
+            axis.remove()
+        for axis in axes.flat[max(0, len(curves) - columns) : len(curves)]:
+            axis.tick_params(labelbottom=True)
+        figure.legend(*axes.flat[0].get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=2)
+        figure.supxlabel("task", fontsize=look.TEXT)
+        figure.supylabel("times that of the first tasks", fontsize=look.TEXT)
     return figures.png(figure)
+
+
+def curve(found: dict[str, Any]) -> dict[str, list[float]]:
+    """What is drawn of a method: medians of seconds in bins of tasks, and bytes after some tasks."""
+    t, cost = binned(found["seconds"], 2)
+    return {"t": t, "cost": cost, "at": list(found["bytes"]), "kept": list(found["bytes"].values())}
 
 
 def forked(method: Any, tasks: int, most: float) -> dict[str, Any]:
@@ -241,23 +253,29 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="a folder for growth.json and growth.png (default: those of the project)"
     )
-    parser.add_argument("--methods", help="only these; the table's other rows, and the picture, stay as they were")
+    parser.add_argument("--methods", help="only these; the table's other rows stay as they were")
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
     torch.set_num_threads(1)
+    before = load_table("growth") or {}
+    if said.draw:
+        (DOCS / "growth.png").write_bytes(draw(before["curves"]))
+        return
     missing = set(METHODS) - {m.name for m in MEASURED} - {"joint_once"}
     assert not missing, missing
     wanted = said.methods.split(",") if said.methods else [m.name for m in MEASURED]
-    table = (load_table("growth") or {}).get("table", {}) if said.methods else {}
-    curves = {}
+    table = before.get("table", {}) if said.methods else {}
+    curves: dict[str, dict[str, list[float]]] = before.get("curves", {}) if said.methods else {}
     for method, claims in MEASURED.items():
         name = method.name
         if name not in wanted:
             continue
-        curves[name] = forked(method, min(said.tasks, CAPS.get(name, said.tasks)), said.seconds)
-        table[name] = judged(curves[name], claims)
+        found = forked(method, min(said.tasks, CAPS.get(name, said.tasks)), said.seconds)
+        curves[name], table[name] = curve(found), judged(found, claims)
         print(name, json.dumps(table[name]), flush=True)
     measured = {
         "table": table,
+        "curves": curves,
         "examples": EXAMPLES,
         "training": str(TRAINING),
         "slower": SLOWER,
@@ -269,7 +287,7 @@ def main() -> None:
         (said.out / "growth.json").write_text(json.dumps(measured, indent=1))
         (said.out / "growth.png").write_bytes(draw(curves))
         return
-    if not said.methods:
+    if set(curves) == set(table):
         (DOCS / "growth.png").write_bytes(draw(curves))
     save("growth", 1, **measured)
 

@@ -17,6 +17,7 @@ import argparse
 import copy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ from lifelong.method import Edge
 from lifelong.nets.columns import Columns
 from lifelong.parts.fisher import fisher
 from lifelong.random import derive, generator
-from lifelong.report import figures
+from lifelong.report import figures, look, words
+from pages.cells import load
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.05, batch_size=10, epochs=1)
 GRID = (1.0, 10.0, 100.0)
@@ -122,21 +124,41 @@ def connections(stream: Stream, seed: int) -> dict[str, list[list[float]]]:
     return found
 
 
-def picture(points: dict[str, tuple[float, float, float]]) -> bytes:
+def picture(table: dict[str, Any], seeds: int) -> bytes:
     """ACC against parameters, as multiples of one network's."""
-    style = figures.colours(list(points))
+    style = figures.colours(list(table))
+    points, drawn = [], []
     with figures.drawing():
-        figure = figures.new(6.8, 4.2)
+        figure = figures.new(7.6, 4.6)
         ax = figure.subplots()
-        for name, (parameters, acc, half) in points.items():
-            colour = style[name][0]
-            ax.errorbar(parameters, acc, np.nan_to_num(half), fmt="o", color=colour, ms=6, elinewidth=1.4, label=name)
+        for name, cell in table.items():
+            x, y, colour = cell["parameters"]["mean"], cell["acc"]["mean"], style[name][0]
+            if seeds >= words.FEW:
+                ax.errorbar(x, y, cell["acc"]["half"], fmt="none", ecolor=colour, elinewidth=1.4)
+                drawn += [y - cell["acc"]["half"], y + cell["acc"]["half"]]
+            each = cell.get("each", []) if seeds < words.FEW else []
+            ax.plot([x] * len(each), each, "o", color=colour, ms=3.5, alpha=0.6, mew=0)
+            ax.plot(x, y, "o", color=colour, ms=8, mec=figures.PAPER)
+            points.append((x, y, name, colour))
+            drawn += [y, *each]
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
-        ax.set(xlabel="parameters at the end, of one network's", ylabel="average accuracy", xlim=(0.8, None))
-        ax.margins(x=0.1, y=0.12)
+        ax.set_xlim(0.7, 2 * max(x for x, *_ in points))
+        low, high = look.limits(drawn)
+        look.value_axis(ax, low, high, 6)
+        ax.set(
+            xlabel="parameters at the end, in those of one network (log)",
+            ylabel=look.from_where("mean accuracy over the tasks", low),
+        )
         ax.grid(axis="y")
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        note = words.drawn([seeds], "Lines", "Small dots")
+        look.footnote(
+            figure,
+            note
+            if "each" in cell or seeds >= words.FEW
+            else f"Means over {seeds} seeds; their intervals stand in the table.",
+        )
+        look.name_points(figure, ax, points)
     return figures.png(figure)
 
 
@@ -144,18 +166,23 @@ def used(shares: dict[str, list[list[float]]]) -> bytes:
     """A map for each layer: a row a task, a column for each of the earlier columns; what is missing to 1 is its own."""
     most = max(share for rows in shares.values() for row in rows for share in row[:-1])
     with figures.drawing():
-        figure = figures.new(3.4 * len(shares), 3.2)
-        panels = figure.subplots(1, len(shares), squeeze=False)
+        figure = figures.new(7.6, 3.7)
+        panels = figure.subplots(1, len(shares), squeeze=False, sharey=True)
         for ax, (layer, rows) in zip(panels.flat, shares.items()):
             T = len(rows)
             M = np.full((T, T), np.nan)
             for k, row in enumerate(rows):
                 M[k, : k + 1] = row[:-1]
             image = ax.imshow(np.ma.masked_invalid(M), cmap="cividis", vmin=0, vmax=most)
-            ax.set(title=layer, xlabel="column that is read", ylabel="task")
+            ax.set(xlabel="column that is read")
+            ax.set_title(layer, loc="left")
             ax.set_xticks(range(T), [str(t + 1) for t in range(T)])
             ax.set_yticks(range(T), [str(t + 2) for t in range(T)])
-        figure.colorbar(image, ax=panels, shrink=0.7)
+            ax.spines[:].set_visible(False)
+            ax.tick_params(length=0)
+        panels[0, 0].set_ylabel("task that reads")
+        bar = figure.colorbar(image, ax=panels, shrink=0.9, aspect=25, label="share of Σ Fθ²")
+        bar.outline.set_visible(False)
     return figures.png(figure)
 
 
@@ -166,7 +193,14 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=60_000)
     parser.add_argument("--source", default="mnist")
     parser.add_argument("--keep", type=Path, default=Path("runs/progressive"), help="where runs are kept")
+    parser.add_argument(
+        "--draw", action="store_true", help="draw the pictures again from results/, and measure nothing"
+    )
     said = parser.parse_args()
+    if said.draw and (r := load("progressive")) is not None:
+        (DOCS / "parameters.png").write_bytes(picture(r["table"], r["seeds"]))
+        (DOCS / "columns.png").write_bytes(used(r["shares"]))
+        return
     keep = said.keep / f"{said.source}-{said.tasks}-{said.examples}"
     torch.set_num_threads(1)
 
@@ -203,13 +237,13 @@ def main() -> None:
     table = {
         n: {
             "acc": interval(acc[n])._asdict(),
+            "each": acc[n],
             "learning_accuracy": interval([b for _, b, _ in r])._asdict(),
             "parameters": interval([p / one for _, _, p in r])._asdict(),
         }
         for n, r in rows.items()
     }
-    points = {n: (t["parameters"]["mean"], t["acc"]["mean"], t["acc"]["half"]) for n, t in table.items()}
-    (DOCS / "parameters.png").write_bytes(picture(points))
+    (DOCS / "parameters.png").write_bytes(picture(table, said.seeds))
     curves = [controls(seed, said.source) for seed in range(said.seeds)]
     print(curves, flush=True)
     shares = connections(stream(0), 0)
@@ -217,7 +251,7 @@ def main() -> None:
     save(
         "progressive",
         1,
-        **{name: value for name, value in vars(said).items() if name != "keep"},
+        **{name: value for name, value in vars(said).items() if name not in ("keep", "draw")},
         training=str(TRAINING),
         net=str(NET),
         wide=wide,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,40 +19,71 @@ import torch
 from environment import DOCS, save
 from lifelong import EWC, MLP, Finetune, Method, Replay, Training, choose, fit, interval, rotated
 from lifelong.online import Trace, anytime, gaps, min_acc, wc_acc
-from lifelong.report import figures
+from lifelong.report import figures, look, words
 from lifelong.run import Job
+from pages.cells import load
 
 NET, TRAINING = MLP((100, 100)), Training(lr=0.05, momentum=0.9, batch_size=32, epochs=10)
 GRID = (1.0, 10.0, 100.0)
-stream = partial(rotated, tasks=3, protocol="even", examples=1000, test_examples=500)
+TASKS = 3
+stream = partial(rotated, tasks=TASKS, protocol="even", examples=1000, test_examples=500)
 
 
-def drawn(first: dict[str, list[Trace]]) -> bytes:
-    """Accuracy on task 1 while all three are learnt, and as it stands at the ends of tasks alone: mean over seeds."""
+def drawn(first: dict[str, dict[str, Any]]) -> bytes:
+    """Accuracy on each task while it and later ones are learnt, and as it stands at the ends of tasks alone: a row a method, a column a task."""
     with figures.drawing():
-        figure = figures.new(7.6, 2.1 * len(first) + 0.4)
-        style = figures.colours(list(first))
-        for ax, (name, traces) in zip(figure.subplots(len(first), 1, sharex=True, sharey=True), first.items()):
-            values = np.mean([[row[0] for row in t.accuracy] for t in traces], 0)
-            ends = [traces[0].end(k) for k in range(traces[0].tasks)]
-            length = max(traces[0].step)
-            steps = np.array([length * t + s for t, s in zip(traces[0].task, traces[0].step)])
-            colour = style[name][0]
-            ax.plot(steps, values, color=colour, lw=1.1)
-            ax.plot(steps[ends], values[ends], color=figures.INK, ls=":", marker="o", ms=4, lw=1)
-            for end in ends:
-                ax.axvline(steps[end], color=figures.GRID, lw=1, zorder=0)
-            ax.set_title(f"{name}: accuracy on task 1 after every step; dots: what R shows", loc="left")
-            ax.set(ylim=(0, 1), ylabel="accuracy")
-            ax.grid(axis="y")
-        ax.set(xlabel="steps; a line where a task ends")
+        names = list(first)
+        figure = figures.new(7.6, 2.0 * len(names) + 0.5)
+        style = figures.colours(names)
+        axes = figure.subplots(len(names), TASKS, sharex=True, sharey=True, squeeze=False)
+        values = []
+        for row, (name, found) in zip(axes, first.items()):
+            steps, ends = np.array(found["steps"]), np.array(found["ends"])
+            each = np.array([[[np.nan if v is None else v for v in at] for at in seed] for seed in found["accuracy"]])
+            for j, ax in enumerate(row):
+                own = steps > (steps[ends[j - 1]] if j else 0)
+                values.append(look.spread(ax, steps[own], each[:, own, j], style[name], lw=1.1))
+                ax.plot(
+                    steps[ends[j:]], each[:, ends[j:], j].mean(0), color=figures.INK, ls=":", marker="o", ms=4, lw=1
+                )
+                for end in ends:
+                    ax.axvline(steps[end], color=figures.GRID, lw=1, zorder=0)
+                ax.grid(axis="y")
+                ax.tick_params(length=0)
+            row[0].set_title(name, loc="left", color=look.readable(style[name][0]))
+        low, high = look.limits(*values)
+        for ax in axes.flat:
+            look.value_axis(ax, low, high)
+            ax.set_xlim(0, steps[-1])
+            ax.set_xticks([int(steps[end]) for end in ends])
+        for j, ax in enumerate(axes[-1]):
+            ax.set_xlabel(f"steps\ntask {j + 1}")
+        figure.supylabel(look.from_where("accuracy on the task", low), fontsize=look.TEXT)
+        counts = [len(found["accuracy"]) for found in first.values()]
+        look.footnote(figure, "Dots: what R shows. " + words.drawn(counts, "Bands", "Thin lines"))
     return figures.png(figure)
+
+
+def traced(traces: list[Trace]) -> dict[str, Any]:
+    """What is drawn of a method: its moments, which of them end a task, and the accuracy on each task, by seed; None before the task."""
+    one = traces[0]
+    length = max(one.step)
+    accuracy = [[[None if v != v else round(v, 4) for v in row] for row in t.accuracy] for t in traces]
+    return {
+        "steps": [length * t + s for t, s in zip(one.task, one.step)],
+        "ends": [one.end(k) for k in range(one.tasks)],
+        "accuracy": accuracy,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
     said = parser.parse_args()
+    if said.draw and (r := load("stability_gap")) is not None:
+        (DOCS / "stability-gap.png").write_bytes(drawn(r["curves"]))
+        return
     torch.set_num_threads(1)
     strength = choose(partial(EWC, implicit=True), GRID, NET, stream(seed=1000), TRAINING, seeds=[1000])
     methods: dict[str, Method] = {
@@ -59,15 +91,16 @@ def main() -> None:
         "EWC": EWC(strength.value, implicit=True),
         "replay": Replay(500),
     }
-    table, traces = {}, {}
+    table: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, Any]] = {}
     for name, method in methods.items():
         found: list[dict[str, float]] = []
-        traces[name] = []
+        traces = []
         for seed in range(said.seeds):
             run = fit(method, NET, stream(seed=seed), seeds=[seed], training=TRAINING, evaluate_every=1)
             trace = run.records[Job(method.name, seed)].trace
             assert trace is not None
-            traces[name].append(trace)
+            traces.append(trace)
             found.append(
                 {
                     "acc": run.matrix(seed=seed).acc,
@@ -81,7 +114,8 @@ def main() -> None:
             )
         table[name] = {k: interval([f[k] for f in found])._asdict() for k in found[0]} | {"method": str(method)}
         print(name, {k: v["mean"] for k, v in table[name].items() if k != "method"}, file=sys.stderr, flush=True)
-    (DOCS / "stability-gap.png").write_bytes(drawn(traces))
+        curves[name] = traced(traces)
+    (DOCS / "stability-gap.png").write_bytes(drawn(curves))
     save(
         "stability_gap",
         1,
@@ -90,6 +124,7 @@ def main() -> None:
         training=str(TRAINING),
         strength=strength._asdict(),
         table=table,
+        curves=curves,
     )
 
 

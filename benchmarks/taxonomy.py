@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from environment import DOCS, save
 from lifelong.report import curricula, figures
 from lifelong.taxonomy import Affinities, Taxonomy, Transfer, greedy, random_taxonomy, read_affinities, solve
+from pages.cells import load
 
 BUDGETS = range(1, 23)
 DRAWN = (2, 5, 10)
@@ -83,7 +84,16 @@ def about(taxonomy: Taxonomy, table: Affinities) -> dict[str, object]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
+    if parser.parse_args().draw and (r := load("taxonomy")) is not None:
+        best = {budget: r["orders"]["2"][str(budget)]["optimum"] for budget in DRAWN}
+        again = {
+            f"budget {b}": Taxonomy(tuple(map(Transfer.of, t["transfers"])), tuple(t["sources"]), t["objective"])
+            for b, t in best.items()
+        }
+        (DOCS / "taxonomy.png").write_bytes(figures.png(curricula.graphs(again)))
+        return
     table = read_affinities("taskonomy")
     orders: dict[str, object] = {}
     drawn: dict[str, Taxonomy] = {}
@@ -119,7 +129,7 @@ def main() -> None:
                 drawn[f"budget {budget}"] = best
             print(order, budget, f"{best.objective:.6f} {tried[budget]:.6f} {best.bound:.6f}", flush=True)
         orders[str(order)] = rows
-    (DOCS / "taxonomy.png").write_bytes(figures.png(curricula.graphs(drawn), dpi=110))
+    (DOCS / "taxonomy.png").write_bytes(figures.png(curricula.graphs(drawn)))
     edges: dict[str, object] = {}
     for target in ("point_match", "reshade"):
         first = sorted((t for t in table.p if t.target == target), key=lambda t: -table.p[t])

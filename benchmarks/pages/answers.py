@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from pages.cells import grid, measured, table
+from pages.cells import SAME, grid, measured, over, table
 
 
 def babi(r: dict[str, Any]) -> str:
@@ -50,7 +50,7 @@ def babi(r: dict[str, Any]) -> str:
             rows.append([name, *[f"{x:.1f}" for x in (sum(last) / 20, sum(new) / 20, last[4], last[9])]])
         strength = f" EWC's strength: {grid(s['strength'])}." if "strength" in s else ""
         text += (
-            "### One after another\n\n![Accuracy on four of the tasks after each of the twenty](babi-sequence.png)\n\n"
+            "### One after another\n\n![Accuracy on each of the twenty tasks after each of them](babi-sequence.png)\n\n"
             f"Tasks 1 to 20 in turn, one output for each word, task not known: `{s['training']}`, one seed; percent. Methods: "
             + "; ".join(f"`{m}`" for m in s["methods"].values())
             + f".{strength}\n\n"
@@ -65,7 +65,7 @@ def babi(r: dict[str, Any]) -> str:
         text += (
             f"### What helps {t['on']}\n\n![What each earlier kind gives](babi-transfer.png)\n\n"
             f"Accuracy on it alone {t['alone']['mean']:.1f} ± {t['alone']['half']:.1f} percent; with one other kind learnt before it, same "
-            f"seeds, the difference in points ({t['seeds']} seeds, mean ± 95% interval, `{t['training']}`):\n\n"
+            f"seeds, the difference in points ({over(t['seeds'], SAME)}, `{t['training']}`):\n\n"
             + table(["learnt before", "difference"], rows)
             + "\n"
             + measured(r, "python benchmarks/babi.py transfer")

@@ -20,10 +20,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(found: dict[str, Any], sign: bool = False) -> str:
-    """A mean over seeds with its 95% interval, in percent."""
+    """A mean over seeds with its 95% interval, in percent; `over` says what varies between them."""
     mean = f"{100 * found['mean']:{'+' if sign else ''}.1f}"
     half = found["half"]
     return f"{mean} ± {100 * half:.1f}" if found["n"] > 1 and half is not None else mean
+
+
+SAME = "; the stream is the same"
+
+
+def over(seeds: int, stream: str, what: str = "initial weights, order of examples and draws") -> str:
+    """What an interval of a page is over: what varies between the seeds, and of the stream either what is drawn anew or that it is the same."""
+    if seeds < 2:
+        return f"one seed ({what}), no interval"
+    return f"mean ± 95% interval over {seeds} seeds ({what}{stream})"
 
 
 def measured(r: dict[str, Any], command: str) -> str:

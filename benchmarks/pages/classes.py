@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.cells import grid, measured, percent, table
+from pages.cells import SAME, grid, measured, over, percent, table
 
 
 def new_classes(r: dict[str, Any]) -> str:
@@ -12,8 +12,8 @@ def new_classes(r: dict[str, Any]) -> str:
     pages = (
         "## New classes on frozen features\n\n"
         "CIFAR-100 seen by EfficientNet-Lite0 (ImageNet, frozen, 64 pixels), 250 training and 50 test images a class; "
-        f"`{r['net']}`, `{r['training']}`, {r['slots']} exemplars where a method keeps any, {r['seeds']} class orders, mean ± 95% "
-        "interval, percent. No published table has these features, so there is no verdict.\n\n### Steps of ten classes\n\n"
+        f"`{r['net']}`, `{r['training']}`, {r['slots']} exemplars where a method keeps any, "
+        f"{over(r['seeds'], ', and the order of the classes')}, percent. No published table has these features, so there is no verdict.\n\n### Steps of ten classes\n\n"
         + table(["method", "mean over the steps", "at the end"], steps)
     )
     if "one_by_one" in r["found"]:
@@ -60,7 +60,7 @@ def clinc(r: dict[str, Any]) -> str:
     return (
         "## New intents on frozen sentence features\n\n"
         f'Sentences seen by all-MiniLM-L6-v2 (frozen, 384 wide), scenario "class"; `{r["net"]}`, `{r["training"]}`, {r["each"]} sentences an intent '
-        f"where a method keeps any, {r['seeds']} orders of the tasks' content, mean ± 95% interval, percent. *Kept*: what a method stores because "
+        f"where a method keeps any, {over(r['seeds'], ', and the order of the intents')}, percent. *Kept*: what a method stores because "
         "of the past. No published table has these features, so there is no verdict.\n\n"
         + "\n".join(pages)
         + "\n"
@@ -87,7 +87,7 @@ def sentences(r: dict[str, Any]) -> str:
         "## New intents for a sentence encoder that learns\n\n"
         f'all-MiniLM-L6-v2 with LoRA of rank {said["rank"]} in `transformers.Trainer`, scenario "class"; {said["examples"]} training and '
         f"{said['tests']} test sentences an intent at most, {said['length']} tokens, {said['epochs']} epochs a task, batch {said['batch']}, AdamW at "
-        f"{said['lr']:g}; memories of {r['each']} sentences an intent; {r['seeds']} seed(s), each an order of the tasks; mean ± 95% interval, "
+        f"{said['lr']:g}; memories of {r['each']} sentences an intent; {over(r['seeds'], ', and the order of the intents')}, "
         f"percent. Strengths chosen on held-out training sentences of the first {r['tuned_on']} tasks, with a seed of their own. Our own "
         "reference; there is no verdict.\n\n"
         + "\n".join(parts)
@@ -110,8 +110,8 @@ def fine_tuned(r: dict[str, Any]) -> str:
     return (
         "## EfficientNet-Lite0, fine-tuned on split CIFAR-100\n\n"
         f"Trained on ImageNet, at 64 pixels; {r['tasks']} tasks of ten new classes, the task hidden; {r['examples']} training and "
-        f"{r['test_examples']} test images a task; `{r['training']}`, mirrored and moved images; {r['seeds']} seed(s), mean ± 95% interval, "
-        f"percent. Latent replay remembers what arrives at `{r['layer']}`.\n\n"
+        f"{r['test_examples']} test images a task; `{r['training']}`, mirrored and moved images; "
+        f"{over(r['seeds'], ', and the order of the classes')}, percent. Latent replay remembers what arrives at `{r['layer']}`.\n\n"
         + table(["method", "ACC", "just learnt", "BWT", "memory, MB"], rows)
         + f"\nMethods: {'; '.join(f'{n}: `{m}`' for n, m in r['methods'].items())}.\n\n"
         + measured(r, "python benchmarks/fine_tuned.py")
@@ -134,8 +134,8 @@ def elec2(r: dict[str, Any]) -> str:
     return (
         "## Elec2, one row at a time\n\n![Accuracy over the stream](elec2.png)\n\n"
         f"{r['rows']:,} half hours of an electricity market, each answered before it is learnt. Prequential accuracy of the rows behind the "
-        f"first {r['first']:,}, and of the worst {r['window']:,} in a row among them, percent; {r['seeds']} seeds where there is chance, mean "
-        "± 95% interval.\n\n"
+        f"first {r['first']:,}, and of the worst {r['window']:,} in a row among them, percent; where "
+        f"there is chance, {over(r['seeds'], SAME, 'initial weights and draws')}.\n\n"
         + table(["model", "accuracy", f"worst {r['window']:,}", "learning rate"], rows)
         + f"\nPrices move slowly, so that to say what was right before is hard to beat. What was learnt goes out of date, and keeping it has its price; "
         f"from fine-tuning to {kept} points. Learning rates by the accuracy on the first "

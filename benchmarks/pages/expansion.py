@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.cells import grid, measured, percent, reduced, table
+from pages.cells import SAME, grid, measured, over, percent, reduced, table
 
 
 def net2net(r: dict[str, Any]) -> str:
@@ -18,7 +18,7 @@ def net2net(r: dict[str, Any]) -> str:
     return (
         "## Net2Net on MNIST\n\n"
         f"Convolutions of {first} and {second} filters, {r['units']} hidden units, a teacher of {r['teacher']} iterations; wider: the "
-        f"first convolution gets {4 * first} filters; `{r['training']}`; {r['seeds']} seeds, mean ± 95% interval over {r['test']:,} test "
+        f"first convolution gets {4 * first} filters; `{r['training']}`; {over(r['seeds'], SAME)}, of {r['test']:,} test "
         "images, percent, after so many further iterations.\n\n"
         + table(["network", "learning rate", *at], rows)
         + "\nNet2Net less the other, on the same seeds:\n\n"
@@ -47,7 +47,7 @@ def progressive(r: dict[str, Any]) -> str:
         "## Progressive networks, and accuracy for parameters\n\n"
         "![Average accuracy against parameters](parameters.png)\n\n"
         f"Permuted MNIST, {r['tasks']} tasks of {r['examples']:,} images with task ids and outputs of their own, one pass, `{r['net']}`, "
-        f"`{r['training']}`; {r['seeds']} seeds, mean ± 95% interval, percent. Parameters are those needed at the end, of one network's "
+        f"`{r['training']}`; {over(r['seeds'], ', and the permutations')}, percent. Parameters are those needed at the end, of one network's "
         f"{r['one']:,}; the wide network has two layers of {r['wide']}."
         + (
             f" Reduced from ten tasks of 60,000 images: {r['examples'] // 10:,} steps a task.\n\n"
@@ -83,7 +83,7 @@ def expert_gate(r: dict[str, Any]) -> str:
         "## Expert Gate\n\n"
         "![The gate's choice and relatedness](expert-gate.png)\n\n"
         f"{r['examples']:,} images a task (of {r['digits']} and {r['clothes']}), experts `{r['net']}`, `{r['training']}`, `{r['method']}`; the "
-        f"task is hidden; {r['seeds']} seeds, mean ± 95% interval, percent.\n\n"
+        f"task is hidden; {over(r['seeds'], ', and which examples a task has')}, percent.\n\n"
         + table(["stream", "right expert", "highest relatedness of a new task", "distilled"], rows)
         + "\nAverage accuracy at the end:\n\n"
         + table(["", *r["table"]], accs)
@@ -129,7 +129,7 @@ def copy_curriculum(r: dict[str, Any]) -> str:
     return (
         "## Growth on demand on a curriculum of copying\n\n"
         f"A small version of arXiv 1811.07017: {levels}; {r['steps']} steps a level, Adam {r['lr']:g}, LSTM of 64 units (large) or 32 "
-        f"(small), which Net2Net widens to 64; {r['seeds']} seeds. Bit accuracy in percent, ± 95% interval: on the levels before and "
+        f"(small), which Net2Net widens to 64. Bit accuracy in percent, {over(r['seeds'], ', and the sequences')}: on the levels before and "
         "after the one just learnt, mean over levels. A level is passed above 80.\n\n"
         + table(
             [

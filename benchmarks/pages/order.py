@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.cells import measured, percent, table
+from pages.cells import measured, over, percent, table
 
 
 def taxonomy(r: dict[str, Any]) -> str:
@@ -112,7 +112,7 @@ def curriculum(r: dict[str, Any]) -> str:
         "## In which order?\n\n"
         "*Learned*: transfers measured on held-out training examples, a taxonomy with half of the tasks as sources, and the order whose estimated "
         "accuracy is best; *no taxonomy*: the same search over all orders; *for FWT*: over all orders, for forward transfer. *Easy first*: by the held-out accuracy of a network that learns "
-        f"the task alone. {r['seeds']} seeds, {r['random_orders']} random orders each; mean ± 95% interval, percent. The constants were fixed before these runs, "
+        f"the task alone. {r['random_orders']} random orders a seed; {over(r['seeds'], ', the orders, and of the digits and directions the stream itself')}, percent. The constants were fixed before these runs, "
         "on held-out training data of another seed.\n\n"
         + "\n".join(parts)
         + "\n"

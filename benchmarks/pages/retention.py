@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.cells import grid, measured, percent, table
+from pages.cells import SAME, grid, measured, over, percent, table
 
 
 def lecture(r: dict[str, Any]) -> str:
@@ -23,7 +23,7 @@ def lecture(r: dict[str, Any]) -> str:
     return (
         "## Two corpora, the lecture's first example\n\n"
         f"Full MNIST twice, corpus 1 noisy, corpus 2 clean ({noise}); network `{r['net']}`, `{r['training']}`, "
-        f"{r['seeds']} seeds, mean ± 95% interval, percent.\n\n"
+        f"{over(r['seeds'], ', and the noise')}, percent.\n\n"
         + table(["method", "on", "untrained", "after corpus 1", "after corpus 2", "lecture"], rows)
         + "\nThe lecture states neither its noise nor its training, so its numbers stand beside ours without a verdict. "
         "The noise here was fixed beforehand so that a network trained on corpus 1 alone scores about 90%.\n\n"
@@ -45,8 +45,8 @@ def permuted(r: dict[str, Any]) -> str:
     strengths = "; ".join(f"{n} {grid(c)}" for n, c in r["strengths"].items())
     return (
         "## Permuted MNIST, ten tasks\n\n"
-        f"60,000 images a task, network `{r['net']}`, `{r['training']}`, one seed a permutation and initialisation, "
-        f"{r['seeds']} seeds, mean ± 95% interval, percent. EWC's penalty is taken implicitly.\n\n"
+        f"60,000 images a task, network `{r['net']}`, `{r['training']}`, "
+        f"{over(r['seeds'], ', and the permutations')}, percent. EWC's penalty is taken implicitly.\n\n"
         + table(["method", "ACC", "task 1 at the end", "BWT", "EWC minus it, same seeds"], rows)
         + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n\n"
         + measured(r, "python benchmarks/permuted.py")
@@ -98,7 +98,7 @@ def van_de_ven(name: str, r: dict[str, Any]) -> str:
     return (
         f"## {VAN_DE_VEN[name]}\n\n"
         f"Network `{r['net']}`, `{r['training']}`, Fisher: {r['importance']}{f', γ of online EWC: {gammas}' if gammas else ''}; "
-        f"5 seeds unless said (theirs 20), mean ± 95% interval, percent. {reduced}A verdict is given where their standard error "
+        f"{over(5, SAME)} unless fewer are said (theirs 20), percent. {reduced}A verdict is given where their standard error "
         "could be verified: it agrees if two of them and our interval bridge the difference.\n\n"
         + table(["scenario", "method", "ours", "published", "difference", "verdict"], rows)
         + why.get(name, "")
@@ -115,8 +115,8 @@ def ewc_figure(r: dict[str, Any]) -> str:
     return (
         "## The figure of the EWC paper\n\n"
         "![Accuracy on A, B and C while they are learnt](ewc-figure.png)\n\n"
-        f"Three permutations of MNIST in turn, network `{r['net']}`, `{r['training']}`, {r['seeds']} seeds (line: mean, band: "
-        "range). The paper shows curves and no numbers; these are ours after C, percent:\n\n"
+        f"Three permutations of MNIST in turn, network `{r['net']}`, `{r['training']}`, {over(r['seeds'], ', and the permutations')}. "
+        "The paper shows curves and no numbers; these are ours after C, percent:\n\n"
         + table(["method", "A", "B", "C"], rows)
         + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n\n"
         + measured(r, "python benchmarks/ewc_figure.py")
@@ -133,7 +133,7 @@ def tradeoff(r: dict[str, Any]) -> str:
         "## Retention against intransigence\n\n"
         "![Forgetting against intransigence as λ grows](tradeoff.png)\n\n"
         "Permuted MNIST, five tasks of 10,000 images, 784-256-256-10, SGD 0.1, batch 128, one epoch, "
-        f"{r['seeds']} seeds, means in percent. Intransigence is against joint training (one epoch of the union, from the "
+        f"means over {r['seeds']} seeds (initial weights, order of examples, and the permutations), percent. Intransigence is against joint training (one epoch of the union, from the "
         "start each time); below 0 the task was learnt better than jointly. After one epoch there is little to forget; with L2, EWC and "
         "RWalk forgetting rises at a middling λ before it falls.\n\n"
         + table(["method", "λ", "forgetting", "intransigence", "ACC"], rows)
@@ -146,7 +146,7 @@ def which(r: dict[str, Any]) -> str:
     text = (
         "## Every method on one small job\n\n"
         f"Split MNIST as it comes with the package, five tasks of two digits, `{r['net']}`, `{r['training']}`, {r['slots']} examples where a method keeps "
-        f"any, {r['seeds']} seeds, mean ± 95% interval, percent. Passes: examples forward and backward in training, importance estimates "
+        f"any, {over(r['seeds'], ', and which digits make a task')}, percent. Passes: examples forward and backward in training, importance estimates "
         "included, over fine-tuning's. Kept: what the method holds beside the network at the end. Weights: those needed to predict, over one network's.\n\n"
     )
     for scenario, part in r["scenarios"].items():
@@ -174,7 +174,7 @@ def stability_gap(r: dict[str, Any]) -> str:
     rows = [[name, *[percent(c[k]) for k in keys]] for name, c in r["table"].items()]
     return (
         "## The stability gap on rotated digits\n\n![Accuracy within tasks](stability-gap.png)\n\n"
-        f"Three rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {r['seeds']} seeds, mean ± 95% interval, "
+        f"Three rotations of mnist-mini, `{r['net']}`, `{r['training']}`, measured after every step; {over(r['seeds'], ', and which examples a task has')}, "
         "percent. *Worst case* is WC-ACC as read at the ends of tasks alone; *lost* and *regained*: what an earlier task falls by while a later one "
         "is learnt, and how much of that is back at its end, the mean over all pairs.\n\n"
         + table(["method", "ACC", "worst case by R", "WC-ACC", "min-ACC", "any-time", "lost", "regained"], rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.cells import grid, measured, percent, table
+from pages.cells import grid, measured, over, percent, table
 
 
 def gem(r: dict[str, Any]) -> str:
@@ -26,7 +26,7 @@ def gem(r: dict[str, Any]) -> str:
     picture = "![Accuracy over twenty permutations](gem-permutations.png)\n\n" if "permutations" in r["table"] else ""
     return (
         "## The GEM paper's MNIST tasks\n\n"
-        f"Twenty tasks of 1,000 images, batch 10, `{r['net']}`, {r['seeds']} seeds (theirs 1), mean ± 95% interval. Learning rates are "
+        f"Twenty tasks of 1,000 images, batch 10, `{r['net']}`, {over(r['seeds'], ', and the rotations or permutations')} (theirs one run). Learning rates are "
         'the authors\', but for "single shuffled", which has that of "single": theirs for that row could not be verified, and 0.003 learns '
         'too little in one pass. "independent" has the T-th part of the hidden units and begins as the last task ended, as in the script of '
         'the authors ("independent anew": from new weights), "multimodal" an input layer a task. A verdict asks '
@@ -58,7 +58,7 @@ def cifar(r: dict[str, Any]) -> str:
     return (
         "## Split CIFAR-100 in one pass\n\n"
         f"20 tasks of 5 classes, the task known, ResNet-18 with 20 filters, one pass over {r['examples']} images a task, batch 10, 65 memories a "
-        f"task, A-GEM's reference from {r['memory_batch']} of them a step, R from {r['test_examples']} test images a task; {r['seeds']} seeds, mean ± 95% interval, percent. The papers take "
+        f"task, A-GEM's reference from {r['memory_batch']} of them a step, R from {r['test_examples']} test images a task; {over(r['seeds'], ', and which classes make a task')}, percent. The papers take "
         "2,500 images, 1,300 memories and 500 test images, so there is no verdict.\n\n"
         + table(["method", "learning rate", "ACC", "forgetting", "learning accuracy"], rows)
         + "\n"
@@ -79,7 +79,8 @@ def transfer(r: dict[str, Any]) -> str:
     ]
     return (
         "## Life-long against transfer learning\n\n"
-        "Two corpora: accuracy on the old task (corpus 1) and on the new (corpus 2) after both, percent. Transfer learning "
+        "Two corpora: accuracy on the old task (corpus 1) and on the new (corpus 2) after both, percent; "
+        f"{over(r['seeds'], ', and the noise and the rotations')}. Transfer learning "
         "asks for the second column alone.\n\n"
         + table(["method", "old task", "new task"], rows)
         + f"\nEWC's strength: {grid(r['strength'])}.\n\n"
