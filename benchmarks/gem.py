@@ -171,7 +171,7 @@ def draw(found: dict[str, list[list[list[float]]]]) -> bytes:
         low, high = look.limits(*drawn)
         for ax, title in zip(axes, ("the first task", "mean over all tasks so far")):
             ax.set_title(title, loc="left")
-            ax.set(xlim=(1, T), ylabel=look.from_where("accuracy", low))
+            ax.set(xlim=(1, T), xticks=[1, *look.ticks(T)], ylabel=look.from_where("accuracy", low))
             look.value_axis(ax, low, high, 6)
             ax.grid(axis="y")
         axes[1].set_xlabel("tasks learnt")

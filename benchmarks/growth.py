@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from matplotlib.ticker import NullFormatter
 
 from environment import DOCS, save
 from lifelong import MLP, Learner, Stream, Task, Tensors, Training, tree
@@ -209,6 +210,7 @@ def draw(curves: dict[str, dict[str, list[float]]]) -> bytes:
             axis.set_title(look.cut(name, 118), loc="left")
             every += [*(cost / cost[0]), *(kept / kept[0])]
             axis.grid()
+        axes.flat[0].yaxis.set_minor_formatter(NullFormatter())
         axes.flat[0].set_ylim(0.8 * min(every), 1.3 * max(every))  # nothing leaves its panel
         for axis in axes.flat[len(curves) :]:
             axis.remove()

@@ -68,7 +68,7 @@ def traced(traces: list[Trace]) -> dict[str, Any]:
     """What is drawn of a method: its moments, which of them end a task, and the accuracy on each task, by seed; None before the task."""
     one = traces[0]
     length = max(one.step)
-    accuracy = [[[None if v != v else round(v, 4) for v in row] for row in t.accuracy] for t in traces]
+    accuracy = [[[round(v, 4) for v in row] + [None] * (one.tasks - len(row)) for row in t.accuracy] for t in traces]
     return {
         "steps": [length * t + s for t, s in zip(one.task, one.step)],
         "ends": [one.end(k) for k in range(one.tasks)],
