@@ -703,10 +703,8 @@ class Guard:
                     "grows=True gets more as classes come)"
                 )
             held.spec = Spec((), meta["outputs"], self.scenario, self.seed)
-            stays = torch.float64 if self.theta.tensors[0].dtype != torch.float64 else None  # on the CPU
-            placed = {k: v if v.dtype == stays else v.to(self._device) for k, v in tensors.items()}
-            placed = {k: placed[k] if k.startswith("guard/state") else v for k, v in tensors.items()}
-            held.state = tree.join(self.method.state_type, nodes["state"], placed, "state")
+            held.state = tree.join(self.method.state_type, nodes["state"], tensors, "state")
+            held.state = self.method.placed(held.state, self.theta.tensors[0])
         held.draws.set_state(tensors[nodes["draws"]["tensor"]])
         held.learnt, held.seen, held.open = meta["learnt"], tuple(meta["seen"]), meta["open"]
         held.before = tuple(meta.get("before", ()))

@@ -803,10 +803,10 @@ class Learner:
         self.spec = None
         if meta["spec"] is not None:
             self.spec = tree.join(Spec, meta["spec"], {}, "spec")
-        # statistics in double precision are kept on the CPU, unless the network itself is in double precision
-        stays = torch.float64 if self.dtype != torch.float64 else None
-        moved = {k: v.to(self.device) if k.startswith("state") and v.dtype != stays else v for k, v in tensors.items()}
-        self.state = tree.join(self.method.state_type, meta["state"], moved, "state") if self.spec else None
+        self.state = None
+        if self.spec is not None:
+            self.state = tree.join(self.method.state_type, meta["state"], tensors, "state")
+            self.state = self.method.placed(self.state, self.theta.tensors[0])
         self._initial = None
         if meta["initial"] is not None:
             self._initial = tree.join(dict[str, Tensor], meta["initial"], tensors, "initial")

@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import tree
 from .errors import DataError, MethodError, warn
 from .growth import Growth, IndexMap
 from .ranks import ALONE, Ranks
 from .stream import Examples, Scenario, Task
-from .vector import Vector
+from .vector import Vector, double
 
 __all__ = ["Batch", "Costs", "Edge", "GradOf", "Method", "Spec", "Step", "chain", "cross_entropy", "not_negative"]
 
@@ -368,6 +369,16 @@ class Method:
         """The state with only what `predict` reads of it (no past examples, where it needs none): an export holds this."""
         return state
 
+    def placed(self, state: Any, like: Tensor) -> Any:
+        """A state that was read from a file, where a network with the weight `like` is."""
+        kind = torch.float64 if like.dtype == torch.float64 else double(like.device)
+        return tree.mapped(
+            state,
+            lambda t: (
+                t.to(kind if t.dtype == torch.float64 else t.dtype).to(like.device) if isinstance(t, Tensor) else t
+            ),
+        )
+
     def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
         """`n` inputs as the method draws them ``[n, ...]``, for people to look at; None: it draws none."""
         return None
@@ -631,6 +642,9 @@ class Chain(Method):
     def answering(self, state: Any) -> Any:
         """The state with only what `predict` reads of it (no past examples, where it needs none): an export holds this."""
         return state
+
+    def placed(self, state: Any, like: Tensor) -> Any:
+        return tuple(m.placed(s, like) for m, s in zip(self.members, state))
 
     def sample(self, state: Any, n: int, generator: torch.Generator) -> Tensor | None:
         drawn = (m.sample(s, n, generator) for m, s in self._pairs(state))

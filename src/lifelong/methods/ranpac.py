@@ -102,6 +102,10 @@ class RanPAC(Stepless):
             errors += torch.stack([(h @ (inner / (e + r)[:, None]) - target).square().sum() for r in self.ridges])
         return self.ridges[int(errors.argmin())]
 
+    def placed(self, state: Prototypes, like: Tensor) -> Prototypes:
+        P, W = (t.to(double(like.device)).to(like.device) for t in (state.P, state.W))
+        return replace(state, P=P, W=W)
+
     def answering(self, state: Prototypes) -> Prototypes:
         return replace(state, G=state.G[:0], C=state.C[:0])
 

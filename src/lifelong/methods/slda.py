@@ -65,7 +65,7 @@ class SLDA(Stepless):
     def init(self, theta: Vector, spec: Spec) -> Discriminant:
         C, d = spec.outputs, math.prod(spec.shape)
         means, counts, scatter = (torch.zeros(shape, dtype=torch.float64) for shape in ((C, d), (C,), (d, d)))
-        return Discriminant(means, counts, scatter, *_at(theta, means, counts))
+        return Discriminant(means, counts, scatter, *_at(theta.tensors[0].device, means, counts))
 
     def end(self, state: Discriminant, edge: Edge) -> Discriminant:
         assert edge.task is not None
@@ -76,7 +76,11 @@ class SLDA(Stepless):
         root = torch.linalg.cholesky((1 - self.shrinkage) / c.sum() * S + self.shrinkage * eye)
         w = torch.cholesky_solve(mu.T, root).T
         bias = (-(w * mu).sum(1) / 2).masked_fill(c == 0, float("-inf"))  # a class that was never met
-        return Discriminant(mu, c, S, *_at(edge.theta, w, bias))
+        return Discriminant(mu, c, S, *_at(edge.theta.tensors[0].device, w, bias))
+
+    def placed(self, state: Discriminant, like: Tensor) -> Discriminant:
+        weights, bias = _at(like.device, state.weights, state.bias)
+        return replace(state, weights=weights, bias=bias)
 
     def answering(self, state: Discriminant) -> Discriminant:
         return replace(state, means=state.means[:0], counts=state.counts[:0], scatter=state.scatter[:0])
@@ -98,9 +102,8 @@ class SLDA(Stepless):
         )
 
 
-def _at(theta: Vector, *tensors: Tensor) -> list[Tensor]:
+def _at(device: torch.device, *tensors: Tensor) -> list[Tensor]:
     """On the network's device, as precisely as it calculates."""
-    device = theta.tensors[0].device
     return [t.to(double(device)).to(device) for t in tensors]
 
 

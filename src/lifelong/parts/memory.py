@@ -143,8 +143,8 @@ def _below(n: Tensor, draws: torch.Generator) -> Tensor:
 def balanced(memory: Memory, values: Mapping[str, Tensor], draws: torch.Generator) -> Memory:
     """A class holds a uniform sample of what it was offered, and none holds more than another that was offered as many. `values` has
     ``y``."""
-    memory, rows, slots, key = placed(memory, values["y"], draws)
-    return stored(memory, slots, {**{k: v[rows] for k, v in values.items()}, "key": key})
+    memory, _, slots, key = _offered(memory, values["y"], draws, None)
+    return stored(memory, slots, {**values, "key": key})
 
 
 def placed(
@@ -155,17 +155,29 @@ def placed(
 
     Each example gets a random key; kept are those with the smallest rank by key within their class, at most `per_class` of it.
     """
+    memory, kept, slots, key = _offered(memory, y, draws, per_class)
+    rows = kept.nonzero().flatten()
+    return memory, rows, slots[rows], key[rows]
+
+
+def _offered(
+    memory: Memory, y: Tensor, draws: torch.Generator, per_class: int | None
+) -> tuple[Memory, Tensor, Tensor, Tensor]:
+    """Of each of B examples: whether it is kept, its slot (the row that is never read, where it is not), its key. Without `per_class` nothing
+    is waited for."""
     B, size, held = len(y), memory.size, memory.filled
-    key = torch.rand(B, generator=draws, dtype=double(draws.device), device=draws.device).to(y.device)
+    key = torch.rand(B, generator=draws, dtype=double(y.device), device=draws.device).to(y.device)
     keys, labels = key, y
     if held:
         keys, labels = torch.cat([memory.slots["key"][:held], key]), torch.cat([memory.slots["y"][:held], y])
-    kept = _smallest_ranks(keys, labels, size, per_class)
+    among = _smallest_ranks(keys, labels, size, per_class)
+    stay, kept = among[:held], among[held:]
     # new ones go where others leave, then to the free slots
-    free = torch.cat([(~kept[:held]).nonzero().flatten(), torch.arange(held, size, device=y.device)])
-    rows = kept[held:].nonzero().flatten()
-    filled = min(size, held + B) if per_class is None else int(kept.sum())
-    return replace(memory, seen=memory.seen + B, groups=(filled,)), rows, free[: len(rows)], key[rows]
+    free = torch.cat([stay.int().argsort(stable=True), torch.arange(held, size + B, device=y.device)])
+    nth = kept.cumsum(0) - 1  # of those that are kept
+    slots = free[torch.where(nth < held - stay.sum(), nth, nth + stay.sum()).clamp(min=0)]
+    filled = min(size, held + B) if per_class is None else int(among.sum())
+    return replace(memory, seen=memory.seen + B, groups=(filled,)), kept, torch.where(kept, slots, size), key
 
 
 def stored(memory: Memory, slots: Tensor, values: Mapping[str, Tensor]) -> Memory:
