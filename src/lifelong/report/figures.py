@@ -39,7 +39,7 @@ from .look import (
 from .results import Results
 from .table import amount
 from .timelines import curves, within
-from .words import FEW, drawn
+from .words import CELLS, FEW, drawn
 
 __all__ = [
     "GRID",
@@ -61,7 +61,6 @@ __all__ = [
     "within",
 ]
 
-_CELLS = 12  # tasks up to which a heat map prints its values
 _NAME = 150.0  # points that a method's name may take at the left of a picture
 
 
@@ -87,7 +86,7 @@ def heat(R: RMatrix, names: Sequence[str], between: tuple[float, float] = (0.0, 
     """R as a map, ``[T+1, T]``: a row for each moment, a column for each task; undefined cells are
     hatched, and what had just been learnt is framed. The colours go from one end of `between` to the other, so that maps of the
     same ends compare."""
-    T, few = R.T, R.T <= _CELLS
+    T, few = R.T, R.T <= CELLS
     low, high = between
     after = [f"{j + 1}" if name == f"task {j + 1}" else cut(f"{j + 1}  {name}", 125.0) for j, name in enumerate(names)]
     beside = max(width_of(text) for text in ["untrained", *(after if few else [])]) / 72

@@ -48,7 +48,7 @@ def _signed(value: Interval) -> str:
     return number(value).replace("-", "−")
 
 
-def headline(tasks: int, accuracy: Mapping[str, Seeds], forgetting: Mapping[str, float] | None = None) -> str:
+def headline(tasks: int, accuracy: Mapping[str, Seeds], forgetting: Mapping[str, Seeds] | None = None) -> str:
     """What was found.
 
     References (joint training, a network for each task) are named as such and never compete. Numbers are those of the page's table of
@@ -57,7 +57,7 @@ def headline(tasks: int, accuracy: Mapping[str, Seeds], forgetting: Mapping[str,
     Args:
         tasks: T.
         accuracy: of each method its mean accuracy over all tasks at the end (ACC), by seed. NaN where it is undefined.
-        forgetting: of each method, the mean over its seeds; said where there is a single method.
+        forgetting: the same of each method's forgetting; said where there is a single method.
     """
     means = {m: interval(list(of.values())) for m, of in accuracy.items()}
     known = [m for m in accuracy if not math.isnan(means[m].mean)]
@@ -74,7 +74,7 @@ def headline(tasks: int, accuracy: Mapping[str, Seeds], forgetting: Mapping[str,
         gaps = {m: _Gap(_paired(accuracy[best], accuracy[m])) for m in known if m != best}
         others = sorted((m for m in rivals if m != best), key=lambda m: -means[m].mean)
         lead = f"{after}, {best} has "
-        said.append(lead + _first(best, others, means, gaps, (forgetting or {}).get(best, math.nan)))
+        said.append(lead + _first(best, others, means, gaps, interval(list((forgetting or {}).get(best, {}).values()))))
         base = _base(others)
         said += _close([m for m in others if m != base], means, gaps, best)
     said += [_reference(m, best, rivals, means, None if best is None else gaps[m]) for m in references]
@@ -100,11 +100,11 @@ def _first(
     others: Sequence[str],
     means: Mapping[str, Interval],
     gaps: Mapping[str, _Gap],
-    forgetting: float,
+    forgetting: Interval,
 ) -> str:
     if not others:
         said = f"a mean accuracy of {number(means[best])}"
-        return said if math.isnan(forgetting) else f"{said} and a forgetting of {forgetting:.3f}"
+        return said if math.isnan(forgetting.mean) else f"{said} and a forgetting of {_signed(forgetting)}"
     said = f"the highest mean accuracy of {len(others) + 1} methods, {number(means[best])}"
     base = _base(others)
     if same := [m for m in others if m != base and _shown(means[m]) == _shown(means[best])]:
@@ -132,7 +132,8 @@ def _reference(
     if not higher or best is None or gap is None:
         return f"{said}, {_IDEAL[own]}, {reaches}"
     verb = "is" if len(higher) == 1 else "are"
-    return f"{said}, a reference, {reaches}; {listed(higher)} {verb} above it ({best}: {gap})"
+    of = "" if higher == [best] else f"{best}: "
+    return f"{said}, a reference, {reaches}; {listed(higher)} {verb} above it ({of}{gap})"
 
 
 def _paired(a: Seeds, b: Seeds) -> Interval:

@@ -19,7 +19,7 @@ from . import table
 from .headline import headline
 from .pictures import KINDS, Picture, data_of, drawings, drawn_inputs, file, typeset, within
 from .results import COSTS, MEASURES, PEEKING, Results, configuration, load, merge, read
-from .words import count, over
+from .words import CELLS, count, over
 
 __all__ = ["Picture", "Section", "answer", "compare", "data_of", "page", "write"]
 
@@ -33,19 +33,20 @@ MEANING = {
     "learning_accuracy": "accuracy on each task when it had just been learnt",
     "worst_case": "each task at its worst since it was learnt",
 }
-_BESIDE = 6  # tasks up to which two maps of R stand side by side and are read
+_BESIDE = 6  # tasks up to which two maps of R stand side by side and their numbers are read; of more than `CELLS` they have none
 
 
 @final
 @dataclass(frozen=True)
 class Section:
-    """A headed part of a page: pictures, and below them tables, a text, or pairs of name and value, as `kind` says."""
+    """A headed part of a page: pictures, and below them tables, a list, a text, or pairs of name and value, as `kind` says. With `columns` (1
+    or 2) pictures stand in a grid, each below its caption."""
 
     id: str
     title: str
     text: str = ""
     pictures: Sequence[Picture] = ()
-    grid: bool = False
+    columns: int = 0
     kind: str = "pictures"
     data: Any = None
 
@@ -79,7 +80,10 @@ def write(directory: Path | str) -> Path:
     shown = {Path(p["figure"]).stem for p in paragraphs if p.get("figure")}
     sections = _body(results, draw, told)
     if maps := [draw(name) for name in heats if name not in told]:
-        sections.insert(1, Section("matrix", "The matrix R", _matrix(results), maps, grid=results.T <= _BESIDE))
+        sections.insert(
+            1,
+            Section("matrix", "The matrix R", _matrix(results), maps, columns=1 if _BESIDE < results.T <= CELLS else 2),
+        )
     if (directory / "within.csv").exists():
         text, picture = within(directory / "within.csv", results)
         sections.insert([s.id for s in sections].index("costs"), Section("within", "Within tasks", text, [picture]))
@@ -180,8 +184,10 @@ def _affordable(results: Results, budget: Budget) -> tuple[Results, list[tuple[s
 
 def answer(results: Results) -> str:
     """What the run found, in a few sentences made from its numbers (`headline`)."""
-    accuracy = {m: dict(zip(results.seeds[m], results.summary(m, "acc"))) for m in results.methods}
-    forgetting = {m: results.interval(m, "forgetting").mean for m in results.methods}
+    accuracy, forgetting = (
+        {m: dict(zip(results.seeds[m], results.summary(m, metric))) for m in results.methods}
+        for metric in ("acc", "forgetting")
+    )
     return headline(results.T, accuracy, forgetting).replace("±", "\u202f±\u202f")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["FEW", "UNKNOWN", "count", "drawn", "listed", "over", "varies"]
+__all__ = ["CELLS", "FEW", "UNKNOWN", "count", "drawn", "listed", "over", "varies"]
 
 FEW = 4  # seeds from which an interval is drawn: of two, Student's t makes it 12.7 standard errors wide, of three 4.3
 
+CELLS = 12  # tasks up to which a map of R prints its values
 UNKNOWN = "what varies between them is not recorded; the stream may be among it"
 _WEIGHTS = "initial weights, order of examples and draws"
 _PYTHON = "order of examples and draws, and initial weights unless the network was given ready made"
