@@ -126,18 +126,22 @@ def test_chosen_examples_keep_their_best_as_shares_shrink() -> None:
         chosen(memory, [batch(300 + k, 1) for k in range(8)])
 
 
-def test_herding_by_brute_force() -> None:
+@pytest.mark.parametrize("renormalise", [False, True])
+def test_herding_by_brute_force(renormalise: bool) -> None:
     """iCaRL's algorithm 4 written out: of all examples left, that which brings the mean of those chosen closest to the mean."""
     draws = torch.Generator().manual_seed(0)
     phi = torch.nn.functional.normalize(torch.randn(30, 5, generator=draws, dtype=torch.float64))
     mu, order = phi.mean(0), []
+    if renormalise:
+        mu = mu / mu.norm()
     for k in range(1, 31):
         left = [i for i in range(30) if i not in order]
         total = phi[order].sum(0) if order else torch.zeros(5, dtype=torch.float64)
         order.append(min(left, key=lambda i: float((mu - (phi[i] + total) / k).norm())))
-    assert herd(phi, 30).tolist() == order
-    assert herd(phi, 7).tolist() == order[:7]  # a ranking: a prefix is what fewer would be
-    assert herd(phi, 99).tolist() == order
+    assert herd(phi, 30, renormalise).tolist() == order
+    assert herd(phi, 7, renormalise).tolist() == order[:7]  # a ranking: a prefix is what fewer would be
+    assert herd(phi, 99, renormalise).tolist() == order
+    assert renormalise == (herd(phi, 7, renormalise).tolist() != herd(phi, 7).tolist())
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -161,6 +161,7 @@ def more_outputs(net: nn.Module, operation: Growth) -> IndexMap:
         new_weight.requires_grad_(old_weight.requires_grad)
     parent, _, last = name.rpartition(".")
     setattr(net.get_submodule(parent), last, new)
+    _announced(net, old.out_features, operation.size)
     for own, weights in drawn.items():
         if own == f"{name}.weight":
             with torch.no_grad():
@@ -168,6 +169,14 @@ def more_outputs(net: nn.Module, operation: Growth) -> IndexMap:
         else:
             mapping.source[own] = own, _more_rows(net, own, weights)
     return mapping
+
+
+def _announced(net: nn.Module, before: int, now: int) -> None:
+    """What a model of transformers says of its labels follows: its own loss and its saved configuration go by that."""
+    for module in net.modules():
+        for place in (getattr(module, "config", None), module):
+            if getattr(place, "num_labels", None) == before and not isinstance(place, type):
+                place.num_labels = now  # type: ignore[union-attr]
 
 
 def _more_rows(net: nn.Module, name: str, new: Tensor) -> tuple[Tensor, ...]:

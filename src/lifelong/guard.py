@@ -254,13 +254,13 @@ class Guard:
             if not any(id(p) in own for p in other.theta.tensors):
                 continue
             if other._held is self._held:  # of this one's own, before
-                other._unhook()
+                other.detach()
                 continue
             raise MethodError(
                 f"the optimizer is guarded by {other.method.name} already, and both would act on the same weights: guard.remove() of the "
                 "one before (or a new optimizer), or protect(..., chain(a, b)) for two methods together"
             )
-        self._unhook()
+        self.detach()
         self.optimizer = optimizer
         self._held.removed = False
         self._around = Around(self.method, self.model, self.theta, optimizer, self.costs, self.ranks)
@@ -351,8 +351,11 @@ class Guard:
         if self._held.width is None and len(x):
             p = self.theta.tensors[0]
             one = x[:1].to(p.device, p.dtype if x.is_floating_point() else None)
-            with untouched(), self._plain(), evaluating(self.model):
-                output = self.model(one)
+            try:
+                with untouched(), self._plain(), evaluating(self.model):
+                    output = self.model(one)
+            except Exception:  # it takes more than inputs (labels, decoder inputs): methods that ask nothing of it need no width
+                return
             if isinstance(output, Tensor) and output.dim() == 2:
                 self._wide(output.shape[1])
 
@@ -718,10 +721,11 @@ class Guard:
     def remove(self) -> None:
         """Detaches from the optimiser: the loop is again as it was. What was held of earlier tasks is dropped, unless the guard is attached
         again."""
-        self._unhook()
+        self.detach()
         self._held.removed = True
 
-    def _unhook(self) -> None:
+    def detach(self) -> None:
+        """Takes the hooks off the optimiser. What is held stays with the weights: `attach`, or `protect` with the same method, carries on."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

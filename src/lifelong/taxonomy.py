@@ -366,7 +366,8 @@ def win_rates(losses: ArrayLike) -> NDArray[np.float64]:
     """W ``[S, S]``: the share of n examples on which transfer i has a smaller loss than j, of `losses` ``[S, n]``.
 
     A tie is half a win for each. Laplace's rule (one more win and one more loss) keeps every share within 0 and 1, so that
-    ratios exist; it is ours, the paper leaves open what becomes of a transfer that never wins.
+    ratios exist; it is ours, the paper leaves open what becomes of a transfer that never wins. Shares are not clipped beyond that: with n
+    examples a transfer that always wins has the share (n + 1) / (n + 2), and so the more weight the more examples there are.
 
     Raises:
         DataError: losses of another shape, none, or NaN.

@@ -40,7 +40,7 @@ class EWC(Guarded):
             empirical (true labels); or hessian, the Hessian's diagonal, for small networks.
         fisher_examples: how many examples estimate it, drawn at random; default all.
         online: one anchor, the latest weights, in place of one a task.
-        gamma: γ, how much of the earlier importance is kept (online only).
+        gamma: γ, how much of the earlier importance is kept (online only). The penalty is γF*, so that 0 is fine-tuning.
         normalise: each task's importance is brought to mean 1 before it is added (the paper of online EWC asks for the same
             norm for every task, and names none).
         implicit, scales, head: see `Guarded`.

@@ -7,7 +7,8 @@
     L + c Σ a_l,i (1 − a_l,i) / Σ (1 − a_l,i)                    few units that are not used yet; a in the brackets: as above     (equation 5)
 
 When a task is over its attention is kept as the limit s → ∞, one bit a unit, e > 0: so what rests does so exactly, and what earlier tasks
-answer stays what it was, bit for bit. Outputs rest by the classes that competed. Running statistics are kept for each task.
+answer stays what it was, bit for bit. Outputs rest by the classes that competed. Running statistics are kept for each task. The optimiser's
+moments are carried from task to task, those of the attention's e included (``Training(reset_optimizer=True)`` begins anew).
 """
 
 from __future__ import annotations

@@ -58,11 +58,14 @@ class ICaRL(Method):
         slots: K, how many exemplars are kept in all.
         classifier: nearest (mean of exemplars), or the network's own outputs.
         distil: hold the old classes' outputs to what they were; otherwise to the labels.
+        renormalise: whether herding compares with the class's mean at length 1 (`lifelong.parts.memory.herd`), as the classifier does; the
+            paper's algorithm 4 does not say.
     """
 
     slots: int = 1000
     classifier: Literal["nearest", "network"] = "nearest"
     distil: bool = True
+    renormalise: bool = False
 
     compares: ClassVar[bool] = True
     name: ClassVar[str] = "icarl"
@@ -118,7 +121,7 @@ class ICaRL(Method):
         if not self.slots:
             return state
         assert edge.task is not None
-        past = herded(state.past, edge, edge.task.train, self.slots, replaced=True)
+        past = herded(state.past, edge, edge.task.train, self.slots, replaced=True, renormalise=self.renormalise)
         held = past.memory.slots
         y = held["y"][: past.memory.filled]
         with evaluating(edge.net):

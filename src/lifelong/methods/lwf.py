@@ -46,7 +46,8 @@ class LwF(Method):
         strength: λ_o.
         temperature: T.
         weighting: paper (the new loss counts whole), or tasks (each task counts alike: 1/k and 1 − 1/k).
-        normaliser: what the present answers sum to 1 over: old (the outputs of the past), or all seen so far.
+        normaliser: what the present answers sum to 1 over: old (the outputs of the past), or all seen so far. Where tasks are known each old
+            head is normalised by itself in either case, as no other outputs compete with it.
         warmup: steps at the beginning of a task in which only its new outputs learn.
     """
 

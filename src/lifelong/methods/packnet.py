@@ -4,7 +4,8 @@ A task trains the weights that no earlier task owns, beside those that they own,
 magnitude of what it trained stay its own; the others become 0, free for later tasks, and the task trains on with what it kept. A task is
 answered with the weights of its own and of the tasks before it, the others being 0: what it was, bit for bit.
 
-Biases and normalisations belong to the first task (a bias of an output to the first task that has the output). Running statistics are
+The rows of the last layer are pruned like other weights, those of the outputs that compete in the task. (The paper gives each task a
+classifier of its own, which is not pruned.) Biases and normalisations belong to the first task (a bias of an output to the first task that has the output). Running statistics are
 kept for each task. Here pruning and retraining are stages of the task's own steps, `retrain` of them after the pruning.
 """
 

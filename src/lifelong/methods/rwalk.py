@@ -7,7 +7,8 @@
 
 Between tasks the score is the mean of the one before and the task's own, s ← ½ (s + s_task). No ½ in the penalty: the force is
 2λ(F + s)(θ − θ*). As in the authors' code F averages the squared gradients of mini-batches; its scale is lost when it is
-normalised, but in the score it is a mini-batch's and not an example's.
+normalised, but in the score it is a mini-batch's and not an example's. At the end of a stretch F is updated before the score, which so
+divides by the Fisher that includes the stretch.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 g is the gradient of the task's own loss, without the penalty. ω_k is how much of the loss the weight k took away. No ½: the
 force is 2cΩ(θ − θ̃). ξ is 0.1 for permuted MNIST and 0.001 for split MNIST in the authors' code. The equations have no maximum; it
-keeps a task whose path went uphill from making a guard negative. (The authors' code clamps the running total Ω in its place.)
+keeps a task whose path went uphill from making a guard negative. (The authors' code clamps the running total Ω in its place.) In a chain with
+a method that adds to the loss (LwF, DER), g is the gradient of the sum: what a weight took off the distillation counts as well.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 Many examples are taken in at once as one would be (Chan, Golub & LeVeque 1979), in double precision: μ and Σ are those of all examples
 met, however they are cut into tasks and ordered. The paper's rule for Σ has t in the place of c_k, so that its Σ depends a little on the
-order. With ε = 1 it is the nearest mean.
+order. With ε = 1 it is the nearest mean. The authors' code can begin with the covariance of a base set of examples; here Σ begins at 0, and
+the first task is learnt as any other.
 
 It is made for feature vectors (`lifelong.featured`), and trains no network.
 """

@@ -114,6 +114,8 @@ class Guarded(Method, ABC):
 
     def advice(self, scenario: Scenario) -> str:
         idle = super().advice(scenario)
+        if not idle and not self.force:
+            return f"{self} has a penalty of 0 and is fine-tuning"
         if scenario != "class" or idle:
             return idle
         return (

@@ -141,10 +141,16 @@ def drawn(state: Past, edge: Edge, examples: Examples, per_class: int | None = N
 
 
 def herded(
-    state: Past, edge: Edge, examples: Examples, slots: int, replaced: bool = False, per_class: int | None = None
+    state: Past,
+    edge: Edge,
+    examples: Examples,
+    slots: int,
+    replaced: bool = False,
+    per_class: int | None = None,
+    renormalise: bool = False,
 ) -> Past:
     """With exemplars of each class of `examples`, herded; all groups share the slots evenly, up to `per_class` each. A class that
-    returns gets a further group, or its old one is `replaced`."""
+    returns gets a further group, or its old one is `replaced`. `renormalise`: see `herd`."""
     labels = examples.labels
     classes = labels.unique().tolist()
     if replaced and state.memory.filled:
@@ -157,7 +163,7 @@ def herded(
         with evaluating(edge.net):
             phi = [features(edge.net, part["x"]) for part in state.read(examples.subset(rows), edge)]
         edge.costs.forward += len(rows)
-        order = herd(F.normalize(torch.cat(phi)), quota).cpu()
+        order = herd(F.normalize(torch.cat(phi)), quota, renormalise).cpu()
         parts = list(state.read(examples.subset(rows[order]), edge))
         groups.append(_joined(parts))
     return replace(state, memory=chosen(state.memory, groups))

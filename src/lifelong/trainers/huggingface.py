@@ -222,7 +222,7 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         self._hooks = []
         self._batch = None
         if self.guard is not None:
-            self.guard.remove()
+            self.guard.detach()
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class LifelongCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._trained = True
         if self.guard is not None:
-            self.guard.remove()  # a training before may have failed
+            self.guard.detach()  # a training before may have failed
         if len(trainer.optimizers) != 1:
             raise MethodError(f"{len(trainer.optimizers)} optimizers: a method needs the one that trains the network")
         loader = trainer.train_dataloader
@@ -92,7 +92,7 @@ class LifelongCallback(Callback):
         try:
             self._begin(guard)
         except BaseException:  # the optimizer may be given to another
-            guard.remove()
+            guard.detach()
             raise
 
     def _begin(self, guard: Guard) -> None:
@@ -118,7 +118,7 @@ class LifelongCallback(Callback):
         with untouched():
             self._present.consolidate(self.examples.part(self._present.ranks))
         self._saved = self._present.state_dict()
-        self._present.remove()
+        self._present.detach()
 
     @property
     def _present(self) -> Guard:
