@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .budget import Budget
     from .errors import DataError, LifelongError, LifelongWarning, MethodError, RunError, TrainingError
-    from .fitting import fit
+    from .fitting import fit, learner_of
     from .guard import Guard, protect
     from .learner import Learner
     from .matrix import Interval, RMatrix, interval, paired
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         babi,
         banking77,
         clinc150,
-        copying,
         efficientnet_lite0,
         featured,
         from_folder,
@@ -67,16 +66,17 @@ if TYPE_CHECKING:
         rotated,
         split,
         stream_of,
-        turning,
         two_corpora,
     )
+    from .streams.copying import copying
+    from .streams.turning import turning
     from .training import Training
     from .tune import choose, choose_each
 
 _HOME = {
     "budget": ("Budget",),
     "errors": ("DataError", "LifelongError", "LifelongWarning", "MethodError", "RunError", "TrainingError"),
-    "fitting": ("fit",),
+    "fitting": ("fit", "learner_of"),
     "learner": ("Learner", "Training"),
     "matrix": ("Interval", "RMatrix", "interval", "paired"),
     "method": ("Method", "chain"),
@@ -209,6 +209,7 @@ __all__ = [
     "from_folder",
     "from_frame",
     "interval",
+    "learner_of",
     "minilm",
     "mixed",
     "paired",

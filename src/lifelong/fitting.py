@@ -32,8 +32,9 @@ from .ranks import ALONE, Ranks
 from .run import Job, Record, Run
 from .stream import Stream
 from .training import Training
+from .warned import heard
 
-__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "on_same_data", "takes"]
+__all__ = ["Build", "fit", "follow", "graceful", "learn", "learner_for", "learner_of", "on_same_data", "takes"]
 
 Build = Callable[[tuple[int, ...], int], nn.Module]  # input shape, outputs -> network
 Watch = Callable[[int, Pause | None], None]  # index of the task, where it stands (None: evaluated)
@@ -76,7 +77,7 @@ def fit(
         ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
-        The run: R matrices, measures and costs by seed.
+        The run: R matrices, measures and costs by seed; and in ``run.warnings`` the texts of the `LifelongWarning`s, each of which is shown once.
     """
     is_method(method)
     if not (isinstance(net, nn.Module) or callable(net)):
@@ -98,7 +99,11 @@ def fit(
         run.notes.setdefault("stream_seed", run.notes["seed"])
     folder = None if out is None else Path(out)
     beside = {} if folder is None or ranks.rank else _beside(folder, make)
-    with nullcontext() if folder is None or ranks.rank else pulse(folder) as note:
+
+    with (
+        heard(run.warnings.append, instead=False),
+        nullcontext() if folder is None or ranks.rank else pulse(folder) as note,
+    ):
         for seed in numbers:
             job, tasks = Job(method.name, seed), make(seed)
             if (len(tasks), tasks.scenario) != (len(first), first.scenario):
@@ -253,6 +258,45 @@ def learner_for(
         ranks=ranks,
         known=None if isinstance(net, nn.Module) else 0,  # a network that is made anew knows nothing
     )
+
+
+def learner_of(
+    out: str | Path,
+    method: Method,
+    net: Build | nn.Module,
+    stream: Stream,
+    *,
+    training: Training | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Learner:
+    """The learner that ``fit(..., out=out)`` left: ``learner.predict(x)`` answers, and ``learner.net`` is the trained network.
+
+    >>> import tempfile
+    >>> from lifelong import EWC, MLP, Training, fit, permuted
+    >>> stream, out = permuted("digits", tasks=2, examples=100), tempfile.mkdtemp()
+    >>> training = Training(lr=0.1, batch_size=32)
+    >>> run = fit(EWC(1.0), MLP((20,)), stream, training=training, out=out)
+    >>> learner = learner_of(out, EWC(1.0), MLP((20,)), stream, training=training)
+    >>> bool(learner.evaluate(stream)[0][0] == run.matrix().R[-1, 0])
+    True
+
+    Args:
+        out, method, net, stream, training, seed, device, dtype: what `fit` was given, and which of its seeds.
+
+    Raises:
+        RunError: nothing was saved there, or by a run of other settings or data.
+    """
+    place = Path(out) / Job(method.name, seed).folder
+    learner = learner_for(method, net, stream, training if training is not None else Training(), seed, device, dtype)
+    saved = Store(place).newest()
+    if saved is None:
+        raise RunError(
+            f"{place} holds no checkpoint: expected the folder that fit(..., out=...) was given, and one of its seeds"
+        )
+    _resumed(learner, stream, saved, _about(learner, stream), place)
+    return learner
 
 
 @torch.no_grad()

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,8 +85,8 @@ def execute(
         run = Run.of(config.build_stream(config.seeds[0]))
         run.warnings = _warnings(folder)
         if not again:
-            constants: dict[str, Any] = asdict(engine) if is_dataclass(engine) else {}
-            how = manifest(run, config.seeds, engine={"name": type(engine).__name__.lower(), **constants})
+            begun = {"name": type(engine).__name__.lower()} | {k: getattr(engine, k, None) for k in ("jobs", "address")}
+            how = manifest(run, config.seeds, engine=begun)
             write_atomically(folder / "manifest.json", json.dumps(how, indent=1))
             for name, text in extra.items():
                 write_atomically(folder / name, text)
@@ -167,6 +166,11 @@ def resume(folder: Path) -> Config:
                 f"{folder} holds a study: say the same `lifelong {command}` again with --out {folder}, and it goes on"
             )
     if not (folder / "config.yaml").exists():
+        if (folder / "manifest.json").exists() and (folder / "checkpoint").is_dir():
+            raise RunError(
+                f"{folder} was made by fit in Python, whose network and stream have no names that a command could build them by: go on there with "
+                "fit(..., out=...), and get what was learnt with learner_of(out, method, net, stream)"
+            )
         raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
     return Config.load(folder / "config.yaml")
 
