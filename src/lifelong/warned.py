@@ -13,9 +13,9 @@ __all__ = ["heard"]
 
 
 @contextmanager
-def heard(tell: Callable[[str], None]) -> Iterator[None]:
-    """Within it the text of each `LifelongWarning` that Python would show goes to `tell` instead, each text once. Warnings of others are
-    shown as they are without it, and so is what `tell` itself issues."""
+def heard(tell: Callable[[str], None], instead: bool = True) -> Iterator[None]:
+    """Within it the text of each `LifelongWarning` that Python would show goes to `tell`, each text once; `instead`: of being shown. Warnings
+    of others are shown as they are without it, and so is what `tell` itself issues."""
     said: set[str] = set()
     telling = False
     show = warnings.showwarning
@@ -33,6 +33,8 @@ def heard(tell: Callable[[str], None]) -> Iterator[None]:
                 tell(text)
             finally:
                 telling = False
+            if not instead:
+                show(message, category, *where, **more)
 
     warnings.showwarning = shown
     try:

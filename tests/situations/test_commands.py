@@ -254,6 +254,19 @@ def test_a_run_in_python_warns_as_python_does(tmp_path: Path) -> None:
     assert again.warnings == own  # they are the run's
 
 
+@pytest.mark.usefixtures("warning_run")
+def test_a_run_of_several_seeds_warns_once(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        run = fit(Finetune(), MLP((8,)), stream(), seeds=3, training=Training(epochs=1), out=tmp_path / "run")
+    own = [w for w in caught if w.category is LifelongWarning]
+    assert (
+        [str(w.message) for w in own] == run.warnings == ["weights outside the optimizer are not held", "seed 1 is odd"]
+    )
+    assert {w.filename for w in own} == {__file__}
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["warnings"] == run.warnings
+
+
 def test_a_warning_from_another_process() -> None:
     with pytest.warns(LifelongWarning) as caught:
         assert sorted(Local(2).each(warned_of, [("a",), ("b",), ("a",)])) == [(0, "a"), (1, "b"), (2, "a")]
@@ -276,7 +289,9 @@ def test_warnings_of_others_are_shown_as_python_shows_them() -> None:
     with contextlib.suppress(ValueError), heard(told.append):
         raise ValueError
     assert warnings.showwarning is shown
-    with pytest.raises(LifelongWarning, match="ours"), heard(told.append):
-        warn("ours")  # the user's filter makes errors of warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the user's filters are kept
+        with pytest.raises(LifelongWarning, match="ours"), heard(told.append):
+            warn("ours")
     with pytest.warns(LifelongWarning, match="said again"), heard(lambda text: warn("said again")):
         warn("ours")
