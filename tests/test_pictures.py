@@ -17,12 +17,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from lifelong.matrix import RMatrix, interval
-from lifelong.report import Results, merge
+from lifelong.matrix import Interval, RMatrix, interval
+from lifelong.report import Results, curricula, merge
 from lifelong.report import figures as F
 from lifelong.report.look import chosen, colours, cut, labels, limits, luminance, readable, width_of
 from lifelong.report.results import read
+from lifelong.report.surfaces import surfaces
 from lifelong.report.words import drawn, over, varies
+from lifelong.taxonomy import Taxonomy, Transfer
 
 NAN = float("nan")
 METHODS = [
@@ -148,18 +150,43 @@ def words(figure: Figure) -> str:
     return " ".join(t.get_text() for t in texts(figure)).replace("\n", " ")
 
 
+def held_apart(name: str, figure: Figure) -> None:
+    """No text of the picture stands on another or leaves it; the box around a slanting one says nothing of it."""
+    upright = [t for t in texts(figure) if t.get_rotation() % 90 == 0]
+    boxes = [(t.get_text(), Text.get_window_extent(t)) for t in upright]
+    for text, box in boxes:
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < figure.bbox.width + 1 and box.y1 < figure.bbox.height + 1
+        assert inside, (name, text)
+    for (text, a), (other, b) in itertools.combinations(boxes, 2):
+        apart = min(a.x1, b.x1) - max(a.x0, b.x0) < 1 or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
+        assert apart, (name, text, other)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_no_text_stands_on_another_or_leaves_the_picture(case: str) -> None:
     results = CASES[case]()
     for name, draw in DRAWINGS.items():
-        figure = draw(results)
-        boxes = [(t.get_text(), Text.get_window_extent(t)) for t in texts(figure)]
-        for text, box in boxes:
-            inside = box.x0 > -1 and box.y0 > -1 and box.x1 < figure.bbox.width + 1 and box.y1 < figure.bbox.height + 1
-            assert inside, (name, text)
-        for (text, a), (other, b) in itertools.combinations(boxes, 2):
-            apart = min(a.x1, b.x1) - max(a.x0, b.x0) < 1 or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
-            assert apart, (name, text, other)
+        held_apart(name, draw(results))
+
+
+def test_no_text_stands_on_another_in_pictures_of_orders_and_surfaces() -> None:
+    draws = np.random.default_rng(0)
+    places = {f"{i} {name}": Interval(0.001 * i, 0.01, 0.02, 30) for i, name in enumerate(CIFAR * 2)}
+    measures = {"ACC": draws.normal(0.56, 0.02, 30), "BWT": draws.normal(-0.03, 0.01, 30), "FWT": np.full(30, NAN)}
+    held_apart("effect", curricula.effect({k: v.tolist() for k, v in measures.items()}, places, {"learned": 0.57}))
+    held_apart("maps", curricula.maps({"before: mean loss": draws.random((10, 10))}, list(places), list(places)))
+    held_apart(
+        "two maps",
+        curricula.maps({"gain": draws.random((3, 3)), "quality": draws.random((3, 3))}, CIFAR[:3], CIFAR[:3]),
+    )
+    transfers = tuple(Transfer((CIFAR[i % 3],), name) for i, name in enumerate(places))
+    held_apart(
+        "graphs",
+        curricula.graphs(
+            {"budget 3": Taxonomy(transfers, CIFAR[:3], 4.2), "budget 5": Taxonomy(transfers, CIFAR[:3], 4.2)}
+        ),
+    )
+    held_apart("surfaces", surfaces()[0])
 
 
 # --- every task, every method ---------------------------------------------------------------------------------------------

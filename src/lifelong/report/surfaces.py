@@ -116,7 +116,7 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
     """Both tasks' error surfaces over (w₁, w₂) with the three paths, and the numbers of `caption`:
     for each path ``NAME/loss_1``, ``NAME/loss_2``, ``NAME/b_1``, ``NAME/b_2``; ``start/...`` at θ*.
     """
-    from .figures import INK, PAPER, SOFT, drawing, new
+    from .look import INK, PAPER, SMALL, SOFT, drawing, new
 
     first, second = tasks()
     start, ways = paths(first, second)
@@ -154,7 +154,7 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
             box = {"boxstyle": "round", "fc": colour, "ec": "none", "alpha": 0.35}
             said = f"low error on {name}"
             ax.text(x, y, said, ha=ha, va="center", bbox=box, transform=ax.transAxes)
-        ax.set(xlabel="w₁", ylabel="w₂", aspect="equal")
+        ax.set(xlabel="weight w₁", ylabel="weight w₂", aspect="equal")
         for row, way in enumerate(ways):
             ax = figure.add_subplot(grid[row, 1])
             ax.barh([1, 0], way.b.numpy(), 0.55, color=colours[way.name])
@@ -167,8 +167,8 @@ def surfaces() -> tuple[Figure, dict[str, float]]:
             ax.tick_params(length=0)
             ax.spines["bottom"].set_visible(False)
             ax.spines["left"].set_color(SOFT)
-            said = f"loss {way.losses[0]:.2f} on task 1, {way.losses[1]:.2f} on task 2"
-            ax.set_xlabel(said, loc="left", color=SOFT)
+            said = f"loss: task 1 {way.losses[0]:.2f}, task 2 {way.losses[1]:.2f}"
+            ax.set_xlabel(said, loc="left", color=SOFT, fontsize=SMALL)
     return figure, numbers
 
 
