@@ -36,7 +36,9 @@ def order(config: Config, count: int, folder: Path, jobs: int | Engine) -> None:
     if config.order is not None:
         raise MethodError("order says which orders to run by --orders, not --order")
     if config.stream_options.get("seed") == EACH:
-        raise MethodError("stream.seed each: order learns one stream in several orders; say which, as a number (default: 0)")
+        raise MethodError(
+            "stream.seed each: order learns one stream in several orders; say which, as a number (default: 0)"
+        )
     stream = config.build_stream(config.seeds[0])
     method, net, training = config.build_method(config.methods[0]), config.build_net(), config.build_training()
     method.check(stream.scenario)
