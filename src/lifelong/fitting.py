@@ -77,7 +77,8 @@ def fit(
         ranks: the processes that learn together, each of which calls this: `Ranks.here()`. The first one writes.
 
     Returns:
-        The run: R matrices, measures and costs by seed; and in ``run.warnings`` the texts of the `LifelongWarning`s, each of which is shown once.
+        The run: R matrices, measures and costs by seed; and in ``run.warnings`` the text of every `LifelongWarning`, each of which
+        is shown once.
     """
     is_method(method)
     if not (isinstance(net, nn.Module) or callable(net)):
