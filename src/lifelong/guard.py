@@ -354,7 +354,9 @@ class Guard:
             try:
                 with untouched(), self._plain(), evaluating(self.model):
                     output = self.model(one)
-            except Exception:  # it takes more than inputs (labels, decoder inputs): methods that ask nothing of it need no width
+            except (
+                Exception
+            ):  # it takes more than inputs (labels, decoder inputs): methods that ask nothing of it need no width
                 return
             if isinstance(output, Tensor) and output.dim() == 2:
                 self._wide(output.shape[1])
@@ -506,8 +508,8 @@ class Guard:
         first, self._first = self._first, None
         if first is not None:
             first.remove()
-            if not self._tried and not self.method.labels and first.x is not None:
-                self._try(Tensors(first.x, torch.zeros(len(first.x), dtype=torch.int64)))
+            if not self._tried and first.x is not None and first.y is not None:
+                self._try(Tensors(first.x, first.y))
             if self.method.softmax and first.shifts:
                 self._say(
                     f"the loss changes when one number is added to all outputs of an example, so that it is no cross-entropy of them, and the Fisher "
@@ -722,6 +724,8 @@ class Guard:
         """Detaches from the optimiser: the loop is again as it was. What was held of earlier tasks is dropped, unless the guard is attached
         again."""
         self.detach()
+        if self._first is not None:
+            self._first.remove()
         self._held.removed = True
 
     def detach(self) -> None:

@@ -37,6 +37,7 @@ CHUNK = (
     1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
 )
 ROWS = 512  # examples evaluated at once
+FEW = 8  # examples on which the end of a task is tried
 BYTES = 2**26  # of inputs fetched at once, where so many examples would be more
 
 
@@ -140,14 +141,14 @@ class Learner:
         self.optimizer = self._make_optimizer(self.net)
         self._initial = copy.deepcopy(self.net.state_dict()) if self.method.restarts else None
         self.prepared = Cache(cache, self.device)
-        self.known = known  # outputs; None: the first task says it
+        self.known = known  # outputs; None: the tasks say it
         self._modes = Modes()
         self._said: set[str] = set()
         self.spec: Spec | None = None  # known when the first task comes
         self.theta = Vector.of(self.net)
         self.state: Any = None
         self.learnt = 0  # tasks
-        self.seen: tuple[int, ...] = ()  # classes, sorted
+        self.seen: tuple[int, ...] = tuple(range(known or 0)) if scenario != "domain" else ()  # classes, sorted
         self._names: dict[int, str] = {}  # what outputs stand for, as the tasks say
         self.at: Position | None = None  # within a task
         self.past: list[Examples] = []  # kept only for a method that trains on them
@@ -224,7 +225,8 @@ class Learner:
         if self.spec is None:
             self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
-            self._knew(task)
+            self._knows(task)
+            self._holds_known()
         labels = task.train.labels
         low, high = int(labels.min()), max(int(labels.max()), task.outputs - 1)
         if self.grows and high >= self.spec.outputs and low >= 0:
@@ -257,18 +259,22 @@ class Learner:
                 self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
         self.at = Position(_called(task))
 
-    def _knew(self, task: Task) -> None:
+    def _knows(self, task: Task) -> None:
         """Counts outputs that stood for something before the first task as seen."""
-        self.known = task.known if self.known is None else self.known
+        if self.known is None:
+            self.known = task.known
+            if self.scenario != "domain" and not self.learnt:
+                self.seen = tuple(range(self.known))
+
+    def _holds_known(self) -> None:
+        """What a method cannot hold of them is refused or reported."""
+        assert self.spec is not None
         if not self.known:
             return
-        assert self.spec is not None
         if self.known > self.spec.outputs:
             raise DataError(
                 f"{self.known} outputs are said to be known from before, and the network has {self.spec.outputs}: give it the network that knows them"
             )
-        if self.scenario != "domain":
-            self.seen = tuple(range(self.known))
         if self.method.adopts:
             return
         if "predict" in self.method.acts or self.method.restarts or self.method.rests:
@@ -287,19 +293,18 @@ class Learner:
             self._said.add(text)
             warn(text)
 
-    def _try(self, own: Examples, mask: Tensor | None, task: Task) -> None:
-        """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now. A method with
-        a loop of its own may need all examples then, and is not tried."""
-        if "end" not in self.method.acts or not self.method.portable:
+    def _try(self, own: Examples, mask: Tensor | None, task: Task | None) -> None:
+        """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now."""
+        if "end" not in self.method.acts:
             return
         try:
             net = copy.deepcopy(self.net)
         except (RuntimeError, TypeError):  # some networks have no copy
             return
         with untouched():
-            chunk = next(own.subset(torch.arange(min(2, len(own)))).all())
+            chunk = next(own.subset(torch.arange(min(FEW, len(own)))).all())
         few = Tensors(chunk.x, chunk.y, mask=chunk.mask)
-        edge = self._edge(few, mask, task)
+        edge = self._edge(few, mask, None if task is None else replace(task, train=few))
         try_end(
             self.method,
             self.state,
@@ -556,6 +561,8 @@ class Learner:
         with self._own_random():
             if self.at is None:
                 self._enter(Task(f"task {self.learnt + 1}", batch, batch, classes))
+                if not self.learnt:
+                    self._try(batch, self._mask(None), None)
             assert self.at is not None
             with self._modes.training(self.net), _enough("one step on one example"):
                 loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
@@ -598,8 +605,11 @@ class Learner:
             raise MethodError("the scenario 'task' needs to know the task: predict(x, task)")
         if self.scenario == "class" and not self.seen:
             raise MethodError("no class has been seen yet: learn a task first")
-        mask = None if task is None and self.scenario == "domain" else self._mask(task, training=False)
         x = torch.as_tensor(x)
+        if self.spec is None and task is None:  # what the network knew before its first task
+            some = Tensors(x, torch.zeros(len(x), dtype=torch.int64))
+            task = Task("", some, some, self.seen)
+        mask = None if task is None and self.scenario == "domain" else self._mask(task, training=False)
         if self.spec is not None and x.shape == self.spec.shape:
             raise DataError(f"expected inputs [B, ...], got one of {list(x.shape)}: give it a row of its own, x[None]")
         x = x.float().div(255) if x.dtype == torch.uint8 else x
@@ -617,6 +627,7 @@ class Learner:
     def _evaluate(self, task: Task) -> tuple[float, int, float]:
         began = time.perf_counter()
         self._same_classes(task)
+        self._knows(task)
         n = len(task.test)
         if self.scenario == "class" and not self.seen:
             return float("nan"), n, 0.0
@@ -655,7 +666,7 @@ class Learner:
             classes = self.seen
         else:
             return None
-        outputs = self.spec.outputs if self.spec is not None else self._width(task)
+        outputs = self._width(task) if self.spec is None else self.spec.outputs
         if len(classes) == outputs:
             return None
         mask = torch.zeros(outputs, dtype=torch.bool, device=self.device)

@@ -68,33 +68,41 @@ def _frozen(module: nn.Module) -> bool:
     return bool(weights) and not any(p.requires_grad for p in weights)
 
 
+def _passed(*args: Any) -> None:
+    """What a copied or pickled model has in the place of `First`."""
+
+
+def _no_look() -> Callable[..., None]:
+    return _passed
+
+
 @final
 class First:
     """Looks at the first batch that a model learns from, at its call: two of its inputs, and the gradient of its outputs.
 
     Args:
         model: inputs ``[B, ...]`` to outputs ``[B, C]``; other calls are passed over.
-        seen: called with their number.
+        seen: called with the number of outputs.
     """
 
     def __init__(self, model: nn.Module, seen: Callable[[int], None]) -> None:
         self.x: Tensor | None = None  # [2, ...]
+        self.y: Tensor | None = None  # [2] what it answered
         self._seen = seen
         self._sums: Tensor | None = None
         compiled = any(m._compiled_call_impl is not None for m in model.modules())  # a hook would compile it anew
-        self._hook = None if compiled else model.register_forward_hook(self._look)
+        self._hook = None if compiled else model.register_forward_hook(self)
 
-    def _look(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def __call__(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_compiling() or self._hook is None:
             return
         if not (model.training and torch.is_grad_enabled()):
             return
         if not isinstance(output, Tensor) or output.dim() != 2 or not output.requires_grad:
             return
-        self._hook.remove()
-        self._hook = None
+        self.remove()
         if len(args) == 1 and isinstance(args[0], Tensor):
-            self.x = args[0].detach()[:2].clone()
+            self.x, self.y = args[0].detach()[:2].clone(), output.detach()[:2].argmax(1)
         output.register_hook(self._came)
         self._seen(output.shape[1])
 
@@ -115,3 +123,10 @@ class First:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    # a copy of the model is another model
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return _passed
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _no_look, ()

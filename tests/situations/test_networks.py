@@ -240,6 +240,8 @@ def test_two_classes_known_from_before_and_new_images_of_a_third() -> None:
     assert learner.class_names == ("cat", "dog", "pig")
     assert float((learner.predict(old) == y).float().mean()) > 0.95
     assert float((learner.predict(new) == 2).float().mean()) > 0.95
+    fresh = Learner(trained()[0], LwF(), Training(epochs=20, lr=0.05, batch_size=20), grows=True, known=2)
+    assert float((fresh.predict(old) == y).float().mean()) > 0.95
     again = Learner(trained()[0], LwF(), Training(epochs=20, lr=0.05, batch_size=20), grows=True)
     again.load_state_dict(learner.state_dict())
     assert again.known == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,6 +174,24 @@ def test_warnings_come_once_a_guard_and_not_once_a_process() -> None:
                 guard.consolidate((data()[0], zero))
         assert [w.category for w in came] == [LifelongWarning]
         assert came[0].filename == __file__
+
+
+def test_a_protected_model_is_copied_and_saved_as_any_other(tmp_path: Path) -> None:
+    """Before its first step as well, at which a guard looks."""
+    model, (x, y) = net(), data()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(1.0))
+    average = copy.deepcopy(model)
+    torch.save(model, tmp_path / "model.pt")
+    read = torch.load(tmp_path / "model.pt", weights_only=False)
+    for other in (average, read):
+        assert same(weights(other), weights(model))
+        steps(other, [sgd(other)], x, y)
+    assert guard.learnt == 0
+    assert guard.state is None
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    assert same(weights(copy.deepcopy(model)), weights(model))
 
 
 # --- optimizers over parts of a model ------------------------------------------------------------------------------------
