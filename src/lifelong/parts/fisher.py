@@ -26,9 +26,9 @@ probabilities already are reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,8 @@ from ..vector import Vector
 __all__ = ["Cotangents", "Kind", "evaluating", "fisher", "hessian", "sensitivity"]
 
 Kind = Literal["exact", "sampled", "argmax", "empirical", "hessian"]
-Cotangents = Callable[[Tensor, Tensor], list[tuple[Tensor, Tensor | None]]]  # f [B, C], y [B] -> [(v [B, C], w [B])]
+Pairs = Sequence[tuple[Tensor, Tensor | None]]  # (v [B, C], w [B]) each
+Cotangents = Callable[[Tensor, Tensor], Pairs]  # of f [B, C] and y [B]
 
 BYTES = 64 * 2**20
 ROWS = 512
@@ -64,7 +65,7 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
     if kind == "hessian":
         return hessian(edge, limit)
 
-    def cotangents(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    def cotangents(f: Tensor, y: Tensor) -> Pairs:
         _one_class(f, y, edge)
         if (
             f.shape[1] == 1 and edge.steps is None
@@ -75,9 +76,9 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
             )
         q = f.softmax(1)
         if kind == "exact":
-            classes = (q > 0).any(0).nonzero().flatten().tolist()  # those that compete for any of these examples
-            eye = torch.eye(f.shape[1], dtype=f.dtype, device=f.device)
-            return [(eye[c] - q, q[:, c]) for c in classes]
+            return EachClass(
+                q, (q > 0).any(0).nonzero().flatten().tolist()
+            )  # those that compete for any of these examples
         if kind == "sampled":
             y = torch.multinomial(q, 1, generator=edge.generator).squeeze(1)
         elif kind == "argmax":
@@ -85,6 +86,32 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
         return [(F.one_hot(y, f.shape[1]) - q, None)]
 
     return sensitivity(edge, cotangents, power=2, limit=limit)
+
+
+@final
+class EachClass(Pairs):
+    """(e_c − q, q_c) of each class c, made when it is asked for: of a thousand classes all together would fill the memory."""
+
+    def __init__(self, q: Tensor, classes: list[int]) -> None:
+        self.q, self.classes = q, classes
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, k: Any) -> Any:
+        if isinstance(k, slice):
+            return EachClass(self.q, self.classes[k])
+        c = self.classes[k]
+        v = -self.q
+        v[:, c] += 1
+        return v, self.q[:, c]
+
+
+def _of(pairs: Pairs, i: int) -> Pairs:
+    """Those of example i."""
+    if isinstance(pairs, EachClass):
+        return EachClass(pairs.q[i : i + 1], pairs.classes)
+    return [(v[i : i + 1], None if w is None else w[i : i + 1]) for v, w in pairs]
 
 
 def _one_class(f: Tensor, y: Tensor, edge: Edge) -> None:
@@ -118,12 +145,13 @@ def sensitivity(edge: Edge, cotangents: Cotangents, power: Literal[1, 2], limit:
             ruled = None if owners is None else _checked(net, theta, owners, few.x)
             if limit is None:
                 _priced(edge, few, len(examples), cotangents, ruled)
+        wanted = _few(cotangents) if edge.trial else cotangents
         for chunk in own.all(_rows(ruled, theta)) if len(own) else ():
             x, y, mask = _placed(chunk, edge)
             if ruled is None:
-                passes = _by_func(net, theta, x, y, mask, cotangents, power, total)
+                passes = _by_func(net, theta, x, y, mask, wanted, power, total)
             else:
-                passes = _by_rules(net, ruled, x, y, mask, cotangents, power, total)
+                passes = _by_rules(net, ruled, x, y, mask, wanted, power, total)
             count += len(y)
             edge.costs.forward += len(y)
             edge.costs.backward += len(y) * passes
@@ -145,6 +173,11 @@ def _each_example_alone(net: nn.Module) -> None:
                 f"batch norm {name!r} keeps no running statistics, so that an example's output depends on the rest of its batch and the example "
                 "has no gradient of its own, from which importance is made: use track_running_stats=True, or GroupNorm or LayerNorm"
             )
+
+
+def _few(cotangents: Cotangents) -> Cotangents:
+    """The first two of each."""
+    return lambda f, y: cotangents(f, y)[:2]
 
 
 def _priced(edge: Edge, chunk: Chunk, count: int, cotangents: Cotangents, ruled: Ruled | None) -> None:
@@ -458,13 +491,13 @@ def _by_func(
     sums = total.dict()
     if _unbatched(net):
         return _one_by_one(net, theta, x, pairs, power, total)
-    for v, w in pairs:
+    for k, (v, w) in enumerate(pairs):
         try:
             found = vmap(grad(along), (None, 0, 0))(weights, x, v)
         except (
             Exception
         ):  # an operator without a batching rule, a flow that depends on the data, memory: all of torch's own
-            if v is not pairs[0][0]:
+            if k:
                 raise
             return _one_by_one(net, theta, x, pairs, power, total)
         for name, g in found.items():
@@ -474,20 +507,18 @@ def _by_func(
     return len(pairs)
 
 
-def _one_by_one(
-    net: nn.Module, theta: Vector, x: Tensor, pairs: list[tuple[Tensor, Tensor | None]], power: int, total: Vector
-) -> int:
+def _one_by_one(net: nn.Module, theta: Vector, x: Tensor, pairs: Pairs, power: int, total: Vector) -> int:
     for i in range(len(x)):
         with torch.enable_grad():
             f = _logits(net, x[i : i + 1])
-        for k, (v, w) in enumerate(pairs):
+        for k, (v, w) in enumerate(_of(pairs, i)):
             grads = torch.autograd.grad(
-                f, theta.tensors, v[i : i + 1].to(f.dtype), retain_graph=k + 1 < len(pairs), materialize_grads=True
+                f, theta.tensors, v.to(f.dtype), retain_graph=k + 1 < len(pairs), materialize_grads=True
             )
             for sum_, g in zip(total.tensors, grads):
                 g = _as(total, _dense(g))
                 g = g.abs() if power == 1 else g.square()
-                sum_ += g if w is None else g * _as(total, w)[i]
+                sum_ += g if w is None else g * _as(total, w)[0]
     return len(pairs)
 
 
