@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Example, Sybil
@@ -19,6 +20,7 @@ import lifelong
 ROOT = Path(__file__).parents[1]
 TRANSLATED = sorted([*ROOT.glob("*.zh-CN.md"), *(ROOT / "docs").glob("*.zh-CN.md")])
 PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(TRANSLATED))]
+SLOW = {"babi.md", "curriculum.md", "new-classes.md", "release.md", "watch.md"}  # each takes more than ten seconds
 BLOCK = re.compile(r"^```\w+\n.*?^```", re.DOTALL | re.MULTILINE)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(lifelong.__path__, "lifelong."))
 
@@ -42,7 +44,11 @@ PYTHON = Sybil([PythonCodeBlockParser(), SkipParser()])
 COMMANDS = Sybil([PythonCodeBlockParser(), CodeBlockParser("bash", bash), SkipParser()])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def parameter(page: Path) -> Any:
+    return pytest.param(page, id=page.name, marks=pytest.mark.slow if page.name in SLOW else ())
+
+
+@pytest.mark.parametrize("page", map(parameter, PAGES))
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if page.name == "trainers.md":  # these libraries warn of what torch will change

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+pytestmark = pytest.mark.slow
 FAULTS = ["kills", "terms", "disk", "damage", "forged", "archives", "configurations", "numbers", "twice", "memory"]
 
 

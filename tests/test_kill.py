@@ -104,7 +104,10 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+QUICK = {"while the Fisher is estimated", "while a checkpoint is written"}  # the others are left to `pytest -m slow`
+
+
+@pytest.mark.parametrize("moment", [pytest.param(m, marks=() if m in QUICK else pytest.mark.slow) for m in MOMENTS])
 def test_killed_at(moment: str, untouched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     killed = call(*RUN, "--out", str(folder), where=MOMENTS[moment])
@@ -129,6 +132,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS_OF_GROWTH)
 def test_killed_while_growing(moment: str, grown: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -139,6 +143,7 @@ def test_killed_while_growing(moment: str, grown: Path, tmp_path: Path) -> None:
     agree(grown, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments_again_and_again(seed: int, untouched: Path, tmp_path: Path) -> None:
     folder, rng = tmp_path / "run", random.Random(seed)
@@ -205,6 +210,7 @@ def test_a_directory_is_not_entered_twice(tmp_path: Path) -> None:
         process.wait()
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_numbers(untouched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = call(*RUN, "--seeds", "2", "--jobs", "2", "--out", str(folder))

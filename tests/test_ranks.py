@@ -147,6 +147,7 @@ runpy.run_path(example, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_example_killed_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One of two processes is killed: the other says so and ends; started again they end on the bits of two that nobody touched, and say what
     one says alone."""
@@ -192,6 +193,7 @@ def test_the_example_killed_and_resumed(tmp_path: Path, capsys: pytest.CaptureFi
     assert min(alone) > 0.6
 
 
+@pytest.mark.slow
 def test_accelerate_launch(tmp_path: Path) -> None:
     """With accumulation, through accelerate's wrappers, two processes end where one does that takes the whole batch at once."""
     call = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
@@ -205,6 +207,7 @@ def test_accelerate_launch(tmp_path: Path) -> None:
     assert float((two["weights"] - one).abs().max()) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # these libraries' own
 def test_other_peoples_trainers(tmp_path: Path) -> None:
     """transformers.Trainer and lightning.Trainer with their callbacks: two processes end where one does."""

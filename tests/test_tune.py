@@ -40,6 +40,7 @@ def test_what_breaks_down_scores_nothing() -> None:
     assert found.value == 0.01
 
 
+@pytest.mark.slow
 def test_several_at_once_and_in_several_processes() -> None:
     stream = toy_stream("domain")
     makers: dict[str, Callable[[float], Method]] = {"l2": L2, "ewc": partial(EWC, implicit=True)}
