@@ -190,7 +190,9 @@ def test_strength_by_layer(method) -> None:
         toy_learner(L2(0.1, scales=("0.weight",)), stream).learn(stream[0])
 
 
-@pytest.mark.filterwarnings("ignore:si. the importance of every weight is 0")  # of the second task, which moves nothing else
+@pytest.mark.filterwarnings(
+    "ignore:si. the importance of every weight is 0"
+)  # of the second task, which moves nothing else
 @pytest.mark.parametrize("make", [L2, EWC, MAS, SI, RWalk])
 def test_a_free_head_moves_and_a_frozen_body_does_not(make) -> None:
     """b = 0 is free, b → ∞ freezes."""
