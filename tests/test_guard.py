@@ -100,6 +100,7 @@ def test_pair_loader_and_examples_are_the_same_data() -> None:
     torch.testing.assert_close(found[0], found[2])
 
 
+@pytest.mark.filterwarnings("ignore:the weights were replaced")  # by this test
 def test_several_parameter_groups_each_with_its_rate() -> None:
     """The implicit step uses each group's own learning rate; a frozen tensor is left alone."""
     stream = toy_stream("domain")

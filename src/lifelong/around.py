@@ -62,7 +62,7 @@ class Around:
             for p, g in zip(self.theta.tensors, changed.tensors):
                 # a weight that had no part in the loss stays without gradient unless the method gives it one: an optimiser
                 # acts on zeros (momentum, decay) and passes over None
-                if p.grad is not g and (p.grad is not None or bool(g.any())):
+                if p.grad is not g and p.requires_grad and (p.grad is not None or bool(g.any())):
                     p.grad = g
 
     @torch.no_grad()

@@ -27,11 +27,11 @@ from . import tree
 from .around import Around
 from .beforehand import ended, not_held, try_end
 from .digest import worded
-from .errors import DataError, MethodError, warn
-from .loaders import Finite, Nothing, Spread, examples_of, finite
+from .errors import DataError, MethodError, TrainingError, warn
+from .loaders import Finite, Nothing, Spread, examples_of, finite, outside
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method, weighed
 from .parts.fisher import evaluating
-from .protected import Protected, claim, known, mark, moved, owner
+from .protected import Protected, claim, copied, known, mark, moved, owner
 from .random import generator, untouched
 from .ranks import Ranks, bare, whole
 from .sighted import First, plain_width
@@ -80,7 +80,9 @@ def protect(
     if method.acts:
         whole(plain, method.name)
     ranks.check(method)
-    return Guard(plain, _innermost(optimizer), method, scenario, seed, clip, ranks, known, watch=plain is model)
+    return Guard(
+        plain, _innermost(optimizer), method, scenario, seed, clip, ranks, known, watch=not hasattr(model, "_orig_mod")
+    )
 
 
 def _other(what: str, there: Any, here: Any) -> str:
@@ -156,15 +158,18 @@ class Guard:
         self._met: list[tuple[Batch, Tensor]] = []  # what came since the last step, and what the network answered
         self._lost = False  # whether this step's loss was ours
         self._tried = "end" not in self._slots  # whether the end of a task was tried before the first one is learnt
+        self._versions = 0  # writes to the weights before the task
         self._beside: tuple[float, float] | None = (
             None  # weights that train, and that no guard holds, as the task began
         )
         self._dropped = ""  # what an earlier guard of these weights held, and this one does not
         self._hooks: list[Any] = []
+        self._first: First | None = None  # looks at the first batch
         if self._slots:
             self._take_over()
         self.attach(optimizer)
-        self._first = First(model, self._wide) if self._slots and watch and not self.learnt else None
+        if self._slots and watch and not self.learnt:
+            self._first = First(model, self._wide)
 
     def _take_over(self) -> None:
         """Carries on with what is held of the weights, or notes what is not."""
@@ -172,18 +177,29 @@ class Guard:
         for held in before:
             began = held.learnt > 0 or held.steps > 0
             alike = (held.method, held.scenario, held.seed) == (self.method, self.scenario, self.seed)
-            same = len(before) == 1 and all(owner(t) is held for t in self.theta.tensors)
+            same = held.weights == tuple(id(t) for t in self.theta.tensors)
             there = held.marked is None or held.open or not moved(held.marked, mark(self.theta.tensors))
             if began and alike and same and there and not held.removed:
                 self._held = held
                 self._again()
+                if held.open and held.steps and "end" in self._slots:
+                    self._say(
+                        f"this guard goes on within a task that began with an earlier one, {held.steps} step(s) ago, as it was not consolidated: "
+                        "guard.consolidate(loader) ends a task"
+                    )
             elif began and (not held.removed or (alike and there)):
                 tasks = f"{held.learnt} task(s)" if held.learnt else "the task that had begun"
                 self._dropped = (
                     f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
-                    "guard.attach(optimizer) of the guard before carries on, and so does protect with the same method and settings; "
-                    "guard.load_state_dict(...) goes back to what was saved"
+                    "guard.attach(optimizer) of the guard before carries on, and so does protect with the same method and settings where the "
+                    "weights are the same (none frozen or replaced since); guard.load_state_dict(...) goes back to what was saved"
                 )
+        other = copied(self.theta) if not before else None
+        if other is not None:
+            self._dropped = (
+                f"this is a copy of a model that was protected with {other.method}, and the {other.learnt} task(s) that are held of that one are not "
+                "held of the copy: guard.load_state_dict(guard_before.state_dict()) carries on"
+            )
         if self._held not in before:
             claim(self.theta, self._held)
 
@@ -247,6 +263,11 @@ class Guard:
                 f"the optimizer steps weights that this guard does not hold ({', '.join(more[:3])}{', ...' if len(more) > 3 else ''}): "
                 "protect(model, optimizer, method) with an optimizer of all weights that are to be held"
             )
+        if isinstance(optimizer, torch.optim.SparseAdam) and "gradient" in self._slots:
+            raise MethodError(
+                f"SparseAdam takes sparse gradients alone, and {self.method.name} adds a dense one: a penalty with implicit=True acts after the "
+                "optimizer's step, or use another optimizer"
+            )
         for hook in list(optimizer._optimizer_step_pre_hooks.values()):
             other = getattr(hook, "__self__", None)
             if not isinstance(other, Guard) or other is self or not (self._slots and other.method.acts):
@@ -284,6 +305,13 @@ class Guard:
                 "before the next begins"
             )
         self._same_weights()
+        if self._slots and held.spec is not None and not held.open:
+            held.state = self.method.placed(held.state, self.theta.tensors[0])  # the model may have moved
+            if held.marked is not None and moved(held.marked, mark(self.theta.tensors)):
+                self._say(
+                    f"the weights were replaced or trained since the last task ended (best weights restored, averaged, trained without the guard), and "
+                    f"{self.method.name} holds them to what they were then: consolidate after that"
+                )
         if self._dropped:
             self._say(self._dropped)
             self._dropped = ""
@@ -308,7 +336,12 @@ class Guard:
                 )
         self._begin()
         held.open, held.steps = True, 0
+        self._versions = self._written()
         self._beside = self._unheld()
+
+    def _written(self) -> int:
+        """How often the weights were written to."""
+        return sum(t._version for t in self.theta.tensors)
 
     def _begin(self) -> None:
         """The method's part of it; again where the model turns out to have other outputs than were thought."""
@@ -316,6 +349,8 @@ class Guard:
         held.draws = generator(self.seed, f"method/{held.learnt}", self._device)
         if held.spec is None:
             width = plain_width(self.model) if held.width is None else held.width
+            if width is not None and self._known > width:
+                raise MethodError(f"known={self._known}: the model gives {width} outputs; expected at most as many")
             held.width = width
             held.spec = Spec((), width or max((*held.seen, 0)) + 1, self.scenario, self.seed)
             held.state = self.method.init(self.theta, held.spec)
@@ -335,6 +370,8 @@ class Guard:
                 f"the model gives {width} outputs, and what is held of it is of {held.width}: give it as many (a Learner with grows=True gets "
                 "more as classes come)"
             )
+        if self._known > width:
+            raise MethodError(f"known={self._known}: the model gives {width} outputs; expected at most as many")
         held.width = width
         if held.classes is not None:
             self._indices(held.classes)
@@ -379,7 +416,7 @@ class Guard:
         self._labelled(x, y)
         y = y.long()
         if not self._tried:
-            self._try(Tensors(x[:2], y[:2]))
+            self._try(Tensors(x[:2], y[:2], raw=True))
         own = self._new = Batch(x, y, self._mask)
         self._fresh, self._lost = True, False
         self._part, self._split = len(y), self.ranks.world > 1
@@ -409,7 +446,8 @@ class Guard:
             output: what the model answers to the batch, ``[B, C]``.
             batch: what `mix` gave.
             losses: your own loss of each of its examples, ``[B]``; default their cross-entropy. With class weights w, for instance,
-                ``F.cross_entropy(output, batch.y, weight=w, reduction="none")``. Which outputs compete is then your loss's to say.
+                ``F.cross_entropy(output, batch.y, weight=w, reduction="none")``, whose mean is over examples (torch's own mean is over their
+                weights: ``losses * len(batch.y) / w[batch.y].sum()``). Which outputs compete is then your loss's to say.
 
         Raises:
             MethodError: `losses` beside a method whose own gradients of remembered examples are of cross-entropy, or that claims the loss.
@@ -426,7 +464,7 @@ class Guard:
         claims, adds = "criterion" in self._slots, "loss" in self._slots
         try:
             if losses is not None:
-                loss = weighed(losses.float(), batch)
+                loss = weighed(losses.float() if losses.dtype in (torch.bfloat16, torch.float16) else losses, batch)
             elif claims:
                 loss = self.method.criterion(self.state, self.model, batch, output)
             else:
@@ -509,7 +547,7 @@ class Guard:
         if first is not None:
             first.remove()
             if not self._tried and first.x is not None and first.y is not None:
-                self._try(Tensors(first.x, first.y))
+                self._try(Tensors(first.x, first.y, raw=True))
             if self.method.softmax and first.shifts:
                 self._say(
                     f"the loss changes when one number is added to all outputs of an example, so that it is no cross-entropy of them, and the Fisher "
@@ -553,6 +591,19 @@ class Guard:
                 "task, or guard.begin()); where each task has an optimizer of its own, guard.attach(optimizer)"
             )
         self._same_weights()
+        if (
+            not held.steps
+            and self._slots & {"gradient", "project", "track", "observe"}
+            and self._versions != self._written()
+        ):
+            raise MethodError(
+                "the weights have changed since the task began, and not by the optimizer that the guard is attached to, so that the method did not "
+                "act: guard.attach(optimizer) with the one that steps, before the task"
+            )
+        if self._slots and not all(bool(t.isfinite().all()) for t in self.theta.tensors):
+            raise TrainingError(
+                "the model's weights are NaN or infinite: go back to earlier ones, and lower the learning rate"
+            )
         if self.ranks.world > 1:
             examples = Spread(examples, self.ranks)
         if len(examples) == 0:
@@ -579,9 +630,10 @@ class Guard:
         p = self.theta.tensors[0]
         with self._plain(), evaluating(self.model):
             for chunk in examples.all():
-                x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
+                x = chunk.x.to(p.device)
                 batch = Batch(x, chunk.y.to(p.device), self._mask)
-                self.state = self.method.observe(self.state, batch, self.model(x), self._held.draws)
+                output = self.model(x.to(p.dtype) if x.is_floating_point() else x)
+                self.state = self.method.observe(self.state, batch, output, self._held.draws)
                 self.costs.forward += len(batch.y)
 
     def _left_out(self) -> None:
@@ -626,7 +678,7 @@ class Guard:
         with untouched():
             chunk = next(examples.all(2))
         self._ask(chunk.x)
-        self._try(Tensors(chunk.x, chunk.y), examples.count)
+        self._try(Tensors(chunk.x, chunk.y, raw=True), examples.count)
 
     def _try(self, few: Examples, count: int = 0) -> None:
         """The end of the task on few examples; nothing of it is kept."""
@@ -644,8 +696,9 @@ class Guard:
         if isinstance(data, Tensor):
             if self.method.labels:
                 raise MethodError(f"{self.method.name} needs labels at the end of a task: consolidate((x, y))")
-            data = Tensors(data, torch.zeros(len(data), dtype=torch.int64))
-        return Finite(data if isinstance(data, Examples) else examples_of(data))
+            return Finite(Tensors(data, torch.zeros(len(data), dtype=torch.int64), raw=True))
+        found = data if isinstance(data, Examples) else examples_of(data)
+        return Finite(found, self._mask if self.method.labels or "observe" in self._slots else None)
 
     # --- saving -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -666,6 +719,9 @@ class Guard:
             "seen": list(held.seen),
             "before": list(held.before),
             "open": held.open,
+            "steps": held.steps,
+            "scenario": self.scenario,
+            "known": self._known,
             "classes": None if held.classes is None else list(held.classes),
         }
         if self._mask is not None:
@@ -685,6 +741,10 @@ class Guard:
         meta = saved["meta"]
         if meta["method"] != self.method.name:
             raise MethodError(f"this was saved by the method {meta['method']!r}, not {self.method.name!r}")
+        if meta.get("scenario", self.scenario) != self.scenario:
+            raise MethodError(
+                f"this was saved in the scenario {meta['scenario']!r}, and this guard is in {self.scenario!r}: protect(..., scenario=...) as before"
+            )
         for key, here in (("constants", worded(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
             if meta.get(key, here) != here:
                 raise MethodError(_other(key, meta[key], here))
@@ -712,6 +772,8 @@ class Guard:
             held.state = self.method.placed(held.state, self.theta.tensors[0])
         held.draws.set_state(tensors[nodes["draws"]["tensor"]])
         held.learnt, held.seen, held.open = meta["learnt"], tuple(meta["seen"]), meta["open"]
+        held.steps, self._known = meta.get("steps", 0), meta.get("known", self._known)
+        self._versions = self._written()
         held.before = tuple(meta.get("before", ()))
         held.classes = None if meta.get("classes") is None else tuple(meta["classes"])
         held.width = meta.get("width")
@@ -757,8 +819,15 @@ class Guard:
     def _plain(self) -> Iterator[None]:
         """At a task's edges: in full precision, and layer by layer."""
         self._compiled = any(m._compiled_call_impl is not None for m in self.model.modules())
-        with torch.no_grad(), torch.autocast(self._device.type, enabled=False), self._eager():
-            yield
+        first = self._first
+        if first is not None:  # looks at the user's calls alone
+            first.idle = True
+        try:
+            with torch.no_grad(), torch.autocast(self._device.type, enabled=False), self._eager():
+                yield
+        finally:
+            if first is not None:
+                first.idle = False
 
     def _eager(self) -> AbstractContextManager[Any]:
         """A model that was compiled in place runs layer by layer within: methods look at layers, which a compiled call passes over."""
@@ -804,8 +873,7 @@ class Guard:
         if (
             self._mask is not None and y.device.type == self._mask.device.type == "cpu"
         ):  # elsewhere looking would be waiting
-            C = len(self._mask)
-            wrong = y[(y < 0) | (y >= C) | ~self._mask[y.clamp(0, C - 1)]].unique().tolist()
+            wrong = outside(y, self._mask)
             if wrong:
                 raise DataError(
                     f"labels {wrong} are not among the task's classes: name all of them, guard.begin(classes=[...])"

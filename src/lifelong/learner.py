@@ -219,6 +219,13 @@ class Learner:
         self.costs.train_seconds += time.perf_counter() - began
 
     def _enter(self, task: Task) -> None:
+        now = Vector.of(self.net)
+        if [id(t) for t in now.tensors] != [id(t) for t in self.theta.tensors]:
+            changed = sorted({*now.names} ^ {*self.theta.names}) or ["replaced"]
+            raise MethodError(
+                f"the network has other trainable weights than this learner was made with ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}), "
+                "and its optimizer and method know nothing of them: freeze or unfreeze before Learner(...) is made"
+            )
         self._modes = self._modes.look(self.net)
         self._check(task)
         self._same_classes(task)
@@ -337,6 +344,7 @@ class Learner:
                     chunk = next(chunks, None)
                     if chunk is None:
                         break
+                    self._modes = self._modes.look(self.net)
                     with self._modes.training(self.net), _enough(f"{len(examples)} examples in batches of {size}"):
                         loss, done = self._chunk(chunk, mask, size, steps - self.at.step)
                 steps_there = torch.tensor([self.at.step + 1, self.at.step + done], device=self.device)
@@ -554,6 +562,11 @@ class Learner:
                 f"{what} whole tasks, and a step knows of none: learn(task), or choose a method that learns from each batch as it comes"
             )
         began = time.perf_counter()
+        x, y = torch.as_tensor(x), torch.as_tensor(y)
+        if y.dim() != 1 or len(x) != len(y) or y.is_floating_point():
+            raise DataError(
+                f"inputs {list(x.shape)} and labels {y.dtype} {list(y.shape)}: expected one class index an example, [B]"
+            )
         finite(x, "this batch")
         batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
         if self.at is not None and self.scenario == "class" and not set(classes) <= set(self.seen):
@@ -564,6 +577,7 @@ class Learner:
                 if not self.learnt:
                     self._try(batch, self._mask(None), None)
             assert self.at is not None
+            self._modes = self._modes.look(self.net)
             with self._modes.training(self.net), _enough("one step on one example"):
                 loss, _ = self._chunk(next(batch.all(len(y))), self._mask(None), len(y), 1)
         self.at.step += 1
@@ -827,7 +841,11 @@ class Learner:
         self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
         self.at = tree.join(Position | None, meta["at"], {}, "at")
         self.known = tree.join(int | None, meta.get("known"), {}, "known")
-        self._modes = Modes(frozenset(tree.join(list[str], meta.get("resting", []), {}, "resting")))
+        kept = set(tree.join(list[str], meta.get("resting", []), {}, "resting"))
+        for name, module in self.net.named_modules():
+            if name in kept:
+                module.training = False
+        self._modes = Modes(frozenset(kept))
         self.costs = tree.join(Costs, meta["costs"], {}, "costs")
         places = [] if self.at is None else [v for v in asdict(self.at).values() if isinstance(v, int)]
         counts = [self.learnt, *self.seen, *places]

@@ -14,7 +14,7 @@ from .errors import DataError
 from .ranks import Ranks
 from .stream import Chunk, Examples, Tensors
 
-__all__ = ["Batches", "Finite", "Nothing", "Ragged", "Spread", "examples_of", "finite"]
+__all__ = ["Batches", "Finite", "Nothing", "Ragged", "Spread", "examples_of", "finite", "outside"]
 
 WANTED = "consolidate: expected a task's examples, a pair of tensors (x, y) or an iterable of batches (x, y) as a DataLoader is"
 
@@ -28,7 +28,7 @@ def examples_of(data: Any) -> Examples:
         x, y = (torch.as_tensor(part) for part in data)
         if y.dim() == 0 or len(x) != len(y):
             raise DataError(f"consolidate: inputs {list(x.shape)} and labels {list(y.shape)}; expected as many of each")
-        return Tensors(x, y)
+        return Tensors(x, y, raw=True)
     if not isinstance(data, Iterable):
         raise DataError(f"{WANTED}; got {type(data).__name__}")
     return Batches(data)
@@ -61,7 +61,7 @@ class Batches(Examples):
 
     def all(self, rows: int = 512) -> Iterator[Chunk]:
         for x, y in self._pairs():
-            yield from Tensors(x, y).all(rows)
+            yield from Tensors(x, y, raw=True).all(rows)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         return self._read.chunks(order, rows)
@@ -76,7 +76,7 @@ class Batches(Examples):
             found = list(self._pairs())
             if len({x.shape[1:] for x, _ in found}) == 1:
                 found = [(torch.cat([x for x, _ in found]), torch.cat([y for _, y in found]))]
-            self._kept = [Tensors(x, y) for x, y in found]
+            self._kept = [Tensors(x, y, raw=True) for x, y in found]
         return self._kept[0] if len(self._kept) == 1 else Ragged(self._kept)
 
     @property
@@ -121,10 +121,11 @@ class Ragged(Examples):
 
 @final
 class Finite(Examples):
-    """The same examples; raises `DataError` when one is read whose inputs are NaN or infinite."""
+    """The same examples; raises `DataError` when one is read whose inputs are NaN or infinite, or whose label is none of the outputs that
+    compete, ``among [C]``."""
 
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
+    def __init__(self, examples: Examples, among: Tensor | None = None) -> None:
+        self.examples, self.among = examples, among
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -138,19 +139,29 @@ class Finite(Examples):
         at = 0
         for chunk in self.examples.all(rows):
             finite(chunk.x, "the task's examples", at)
+            self._labelled(chunk.y)
             at += len(chunk.y)
             yield chunk
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         for chunk in self.examples.chunks(order, rows):
             finite(chunk.x, "some of the task's examples")
+            self._labelled(chunk.y)
             yield chunk
 
+    def _labelled(self, y: Tensor) -> None:
+        if self.among is not None and y.dim() == 1 and not y.is_floating_point():
+            wrong = outside(y, self.among)
+            if wrong:
+                raise DataError(
+                    f"labels {wrong} are not among the task's classes: name all of them, guard.begin(classes=[...])"
+                )
+
     def subset(self, index: Tensor) -> Examples:
-        return Finite(self.examples.subset(index))
+        return Finite(self.examples.subset(index), self.among)
 
     def part(self, ranks: Ranks) -> Examples:
-        return Finite(self.examples.part(ranks))
+        return Finite(self.examples.part(ranks), self.among)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,6 +170,13 @@ class Finite(Examples):
     @property
     def labels(self) -> Tensor:
         return self.examples.labels
+
+
+def outside(y: Tensor, among: Tensor) -> list[int]:
+    """The labels ``[n]`` that are none of the outputs ``among [C]``."""
+    y, C = y.long().to(among.device), len(among)
+    found: list[int] = y[(y < 0) | (y >= C) | ~among[y.clamp(0, C - 1)]].unique().tolist()
+    return found
 
 
 def finite(x: Tensor, what: str, first: int = 0) -> None:

@@ -570,8 +570,13 @@ class Chain(Method):
         return list(zip(self.members, (None,) * len(self.members) if state is None else state))  # None: not begun
 
     def _each(self, slot: str, state: Any) -> list[tuple[Method, Any]]:
-        """The members that override a slot, in order; those that mask weights last."""
-        return sorted(((m, s) for m, s in self._pairs(state) if slot in m.acts), key=lambda pair: pair[0].masks)
+        """The members that override a slot, in order; those that mask weights last. They change the gradient of the examples first: what is
+        added to masked weights after that is undone by their `project`."""
+        first = slot == "gradient"
+        return sorted(
+            ((m, s) for m, s in self._pairs(state) if slot in m.acts),
+            key=lambda pair: not pair[0].masks if first else pair[0].masks,
+        )
 
     def network(self, net: nn.Module) -> nn.Module:
         for m in self.members:

@@ -17,7 +17,7 @@ from .method import Method, Spec
 from .stream import Scenario
 from .vector import Vector
 
-__all__ = ["Protected", "claim", "known", "mark", "moved", "owner"]
+__all__ = ["Protected", "claim", "copied", "known", "mark", "moved", "owner"]
 
 
 @dataclass(eq=False)
@@ -37,8 +37,10 @@ class Protected:
     width: int | None = None  # outputs, where the model has been seen to give them
     open: bool = False  # whether a task has begun
     steps: int = 0  # of it
-    marked: tuple[float, float] | None = None  # the weights as they were when the last task ended
+    begun: tuple[float, float] | None = None  # the weights as they came
+    marked: tuple[float, float] | None = None  # as they were when the last task ended
     removed: bool = False  # whether its user removed the guard
+    weights: tuple[int, ...] = ()  # of which, in order
 
 
 _held: Any = WeakTensorKeyDictionary()  # weight -> Protected
@@ -56,8 +58,26 @@ def known(theta: Vector) -> list[Protected]:
 
 def claim(theta: Vector, held: Protected) -> None:
     """From now on these weights are `held`'s."""
+    held.weights = tuple(id(t) for t in theta.tensors)
+    held.begun = held.begun or mark(theta.tensors)
     for t in theta.tensors:
         _held[t] = held
+
+
+def copied(theta: Vector) -> Protected | None:
+    """What is held of weights of which these are a copy, to the last bit of what a mark knows; None: they are of none."""
+    shapes, here = [t.shape for t in theta.tensors], mark(theta.tensors)
+    every: list[Protected] = list({id(h): h for h in _held.values()}.values())
+    for held in every:
+        own = [t for t in _held if _held[t] is held]
+        if (
+            held.learnt
+            and not held.removed
+            and held.begun != held.marked == here
+            and sorted(t.shape for t in own) == sorted(shapes)
+        ):
+            return held
+    return None
 
 
 def owner(t: Tensor) -> Protected | None:
@@ -70,11 +90,12 @@ def mark(tensors: list[Tensor]) -> tuple[float, float]:
     """Σ ±θ with signs in turn, and ‖θ‖: by which weights are told from others of the same shapes."""
     if not tensors:
         return 0.0, 0.0
-    flat = [t.detach().reshape(-1) for t in tensors]
-    kind = torch.promote_types(flat[0].dtype, torch.float32)
-    signed = torch.stack([t[::2].sum(dtype=kind) - t[1::2].sum(dtype=kind) for t in flat])
-    lengths = torch.stack([torch.linalg.vector_norm(t, dtype=kind) for t in flat])
-    return float(signed.cpu().double().sum()), float(lengths.cpu().double().norm())
+    signed, lengths = [], []
+    for t in (t.detach().reshape(-1) for t in tensors):
+        kind = torch.promote_types(t.dtype, torch.float32)
+        signed.append((t[::2].sum(dtype=kind) - t[1::2].sum(dtype=kind)).float())
+        lengths.append(torch.linalg.vector_norm(t, dtype=kind).float())
+    return float(torch.stack(signed).cpu().double().sum()), float(torch.stack(lengths).cpu().double().norm())
 
 
 def moved(before: tuple[float, float], now: tuple[float, float]) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 __all__ = ["First", "Modes", "moving_statistics", "plain_width"]
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
+Norm = nn.modules.batchnorm._NormBase  # of batches, and of instances with running statistics
 
 
 def plain_width(net: nn.Module) -> int | None:
@@ -27,7 +27,7 @@ def moving_statistics(net: nn.Module) -> list[str]:
     return [
         name
         for name, m in net.named_modules()
-        if isinstance(m, BatchNorm) and m.training and m.running_mean is not None
+        if isinstance(m, Norm) and m.training and m.running_mean is not None and m.momentum != 0
     ]
 
 
@@ -46,7 +46,7 @@ class Modes:
         kept = self.kept & modules.keys()
         if net.training:
             kept = frozenset(name for name, m in modules.items() if not m.training)
-        frozen = {name for name, m in modules.items() if isinstance(m, BatchNorm) and _frozen(m)}
+        frozen = {name for name, m in modules.items() if isinstance(m, Norm) and _frozen(m)}
         return Modes(kept, frozenset(frozen - kept))
 
     @contextmanager
@@ -89,20 +89,30 @@ class First:
         self.x: Tensor | None = None  # [2, ...]
         self.y: Tensor | None = None  # [2] what it answered
         self._seen = seen
+        self.idle = False  # while the library calls the model itself
         self._sums: Tensor | None = None
-        compiled = any(m._compiled_call_impl is not None for m in model.modules())  # a hook would compile it anew
-        self._hook = None if compiled else model.register_forward_hook(self)
+        self._normalised = torch.zeros((), dtype=torch.bool)
+        # of what is compiled a hook would make another program
+        compiled = isinstance(model, torch.jit.ScriptModule) or any(
+            m._compiled_call_impl is not None for m in model.modules()
+        )
+        self._hook = None if compiled else model.register_forward_hook(self, with_kwargs=True)
 
-    def __call__(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_compiling() or self._hook is None:
-            return
-        if not (model.training and torch.is_grad_enabled()):
-            return
-        if not isinstance(output, Tensor) or output.dim() != 2 or not output.requires_grad:
+    def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if torch.compiler.is_compiling() or self.idle or self._hook is None or not torch.is_grad_enabled():
             return
         self.remove()
-        if len(args) == 1 and isinstance(args[0], Tensor):
-            self.x, self.y = args[0].detach()[:2].clone(), output.detach()[:2].argmax(1)
+        given = [*args, *kwargs.values()]
+        if len(given) == 1 and isinstance(given[0], Tensor):
+            self.x = given[0].detach()[:2].clone()
+            self.y = torch.zeros(len(self.x), dtype=torch.int64, device=self.x.device)
+        if not isinstance(output, Tensor) or output.dim() != 2 or not output.requires_grad:
+            return
+        f = output.detach()[:2].float()
+        self.y = f.argmax(1)
+        self._normalised = (
+            f.logsumexp(1).abs().max() < 1e-3
+        )  # log-probabilities, of which any loss but one of a softmax is rare
         output.register_hook(self._came)
         self._seen(output.shape[1])
 
@@ -112,8 +122,9 @@ class First:
 
     @property
     def shifts(self) -> bool:
-        """Whether the loss changes when one number is added to all outputs of an example, as no loss of a softmax does."""
-        if self._sums is None:
+        """Whether the loss changes when one number is added to all outputs of an example, as no loss of a softmax does (but of log-probabilities,
+        which are passed over). The converse does not hold: two softmaxes side by side, a margin loss, do not change either."""
+        if self._sums is None or bool(self._normalised):
             return False
         shift, whole = self._sums.tolist()
         return bool(shift > 0.1 * whole)

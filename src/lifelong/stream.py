@@ -88,7 +88,7 @@ class Tensors(Examples):
 
     `x` ``[N, ...]`` and `y` ``[N]`` may be shared by many tasks; `rows` picks a task's own; `transform` is what the
     task does to its inputs. Unsigned bytes are images: they reach the network as ``float / 255``. `mask` ``[C]`` says
-    which outputs compete for these examples, where that is a property of theirs (the scenario "task").
+    which outputs compete for these examples, where that is a property of theirs (the scenario "task"). `raw`: unsigned bytes stay what they are.
     """
 
     x: Tensor
@@ -96,6 +96,7 @@ class Tensors(Examples):
     rows: Tensor | None = None
     transform: Transform | None = None
     mask: Tensor | None = None
+    raw: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "y", _indices(self.y))
@@ -109,14 +110,17 @@ class Tensors(Examples):
         x, y = self.x.index_select(0, own), self.y.index_select(0, own)
         if self.transform is not None:
             x = self.transform(x)
-        return Chunk(_as_input(x), y, self.mask)
+        return Chunk(self._as_input(x), y, self.mask)
+
+    def _as_input(self, x: Tensor) -> Tensor:
+        return x if self.raw else _as_input(x)
 
     def all(self, rows: int = 512) -> Iterator[Chunk]:
         if self.rows is not None:
             yield from super().all(rows)
             return
         for x, y in zip(self.x.split(rows), self.y.split(rows)):  # nothing to gather
-            yield Chunk(_as_input(x if self.transform is None else self.transform(x)), y, self.mask)
+            yield Chunk(self._as_input(x if self.transform is None else self.transform(x)), y, self.mask)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
         return (self.take(index) for index in order.split(rows))
@@ -152,7 +156,7 @@ class Tensors(Examples):
         if self.rows is None and self.transform is None:
             return self
         x = self.x if self.rows is None else self.x[self.rows]
-        return Tensors(x if self.transform is None else self.transform(x), self.labels, mask=self.mask)
+        return Tensors(x if self.transform is None else self.transform(x), self.labels, mask=self.mask, raw=self.raw)
 
     def to(self, device: torch.device) -> Tensors:
         rows, mask = (None if t is None else t.to(device) for t in (self.rows, self.mask))

@@ -112,7 +112,12 @@ def test_a_model_that_ends_with_a_softmax_is_told_that_its_outputs_are_probabili
         Learner(nn.Sequential(linear(), nn.Softmax(1)), EWC(1.0), scenario="domain").learn(task)
 
 
-def test_log_probabilities_are_logits() -> None:
+def test_log_probabilities_are_logits_and_their_loss_is_no_other() -> None:
+    """PyTorch's own MNIST example: LogSoftmax and nll_loss."""
+    model = nn.Sequential(linear(), nn.LogSoftmax(1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    protect(model, optimizer, EWC(1.0))
+    once(model, optimizer, F.nll_loss, Y)
     found = []
     for last in (nn.Identity(), nn.LogSoftmax(1)):
         model = nn.Sequential(linear(), last)
@@ -268,3 +273,18 @@ def test_cheap_estimates_are_silent(method: Any) -> None:
     x, y = X.repeat(8, 1), Y.repeat(8)
     once(model, optimizer, F.cross_entropy, y, x)
     guard.consolidate((x, y))
+
+
+@pytest.mark.parametrize("importance", ["exact", "hessian"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_batch_norm_and_the_hessian_in_half_precision(dtype: torch.dtype, importance: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+    found = []
+    for kind in (torch.float32, dtype):
+        half = copy.deepcopy(model).to(kind).eval()
+        guard = protect(half, torch.optim.SGD(half.parameters(), 0.1), EWC(1.0, importance=importance))
+        guard.begin()
+        guard.consolidate((X.to(kind), Y))
+        found.append(float(guard.state.A.flat().sum()))
+    assert found[1] == pytest.approx(found[0], rel=0.05)

@@ -18,6 +18,7 @@ from lifelong import (
     MAS,
     MLP,
     SI,
+    DataError,
     GenerativeReplay,
     Learner,
     LifelongWarning,
@@ -31,6 +32,7 @@ from lifelong import (
     Training,
     chain,
     protect,
+    tree,
 )
 from toys import same, toy_net, toy_stream, weights
 
@@ -398,3 +400,178 @@ def test_two_tasks_of_the_same_name_are_told_apart_by_their_examples() -> None:
         break
     with pytest.raises(MethodError, match="was left"):
         learner.learn(short[0])
+
+
+# --- loops that go wrong on the way --------------------------------------------------------------------------------------
+def test_an_optimizer_that_was_not_attached() -> None:
+    """The classes are announced, so that a task has begun, and another optimizer steps: the method would not act."""
+    model, (x, y) = net(), data()
+    for method in (EWC(100.0), chain(EWC(1.0), Replay(20))):
+        guard = protect(model, sgd(model), method, scenario="class")
+        guard.begin([0, 1])
+        other = sgd(model)
+        batch = guard.mix(x, y)
+        guard.loss(model(batch.x), batch).backward()
+        other.step()
+        with pytest.raises(MethodError, match=r"not by the optimizer that the guard is attached to.*guard\.attach"):
+            guard.consolidate((x, y))
+        guard.remove()
+
+
+def test_bytes_are_what_the_model_is_called_with_in_ones_own_loop() -> None:
+    """The library's own streams divide images by 255; nobody's loop does so by itself."""
+
+    class Bytes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.says = nn.Embedding(256, 4), nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.says(self.embed(x.long()).flatten(1))
+
+    words = torch.randint(0, 256, (64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for x in (words, words.long()):
+        torch.manual_seed(0)
+        model = Bytes()
+        guard = protect(model, sgd(model), EWC(1.0))
+        guard.begin()
+        guard.consolidate((x, data()[1]))
+        found.append(guard.state.A.flat())
+    assert torch.equal(*found)
+    model = Bytes()
+    keeper = protect(model, sgd(model), Replay(10, fill="random"))
+    keeper.begin()
+    keeper.consolidate([(words, data()[1])])
+    assert keeper.state.memory.slots["x"].dtype == torch.uint8
+
+
+def test_a_copy_of_a_protected_model_is_another_model_and_says_so() -> None:
+    """Early stopping keeps the best weights as a copy."""
+    model, (x, y) = net(), data()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(100.0))
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    best = copy.deepcopy(model)
+    second = sgd(best)
+    after = protect(best, second, EWC(100.0))
+    with pytest.warns(LifelongWarning, match="a copy of a model that was protected"):
+        steps(best, [second], x, y)
+    assert after.learnt == 0
+    again = copy.deepcopy(model)
+    third = sgd(again)
+    carried = protect(again, third, EWC(100.0))
+    carried.load_state_dict(guard.state_dict())
+    steps(again, [third], x, y)
+    assert carried.learnt == 1
+
+
+def test_best_weights_that_are_restored_after_the_task_was_consolidated() -> None:
+    model, (x, y) = net(), data()
+    begin = weights(model)
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, EWC(100.0))
+    steps(model, [optimizer], x, y, 200)
+    guard.consolidate((x, y))
+    model.load_state_dict(begin)
+    with pytest.warns(LifelongWarning, match="replaced or trained since the last task ended"):
+        steps(model, [optimizer], x, y)
+
+
+def test_some_weights_are_frozen_between_tasks_and_the_model_is_protected_anew() -> None:
+    for part in ("0.weight", "2.bias"):
+        model, (x, y) = net(), data()
+        optimizer = sgd(model)
+        guard = protect(model, optimizer, L2(1.0))
+        steps(model, [optimizer], x, y)
+        guard.consolidate((x, y))
+        model.get_parameter(part).requires_grad_(False)
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        anew = protect(model, optimizer, L2(1.0))
+        with pytest.warns(LifelongWarning, match="none frozen or replaced since"):
+            steps(model, [optimizer], x, y)
+        anew.consolidate((x, y))
+        assert anew.learnt == 1
+
+
+def test_layers_that_are_frozen_after_the_learner_was_made() -> None:
+    stream = toy_stream("domain")
+    learner = Learner(toy_net(3), EWC(1.0), scenario="domain")
+    learner.learn(stream[0])
+    learner.net[0].requires_grad_(False)
+    with pytest.raises(MethodError, match=r"other trainable weights.*0\.bias.*before Learner"):
+        learner.learn(stream[1])
+
+
+def test_saved_within_a_task_and_gone_on_with() -> None:
+    """The steps taken are known: what came in them is not offered to the buffer once more."""
+    model, (x, y) = net(), data()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, Replay(200))
+    batch = guard.mix(x, y)
+    guard.loss(model(batch.x), batch).backward()
+    optimizer.step()
+    saved = guard.state_dict()
+    other = net()
+    other.load_state_dict(model.state_dict())
+    second = protect(other, sgd(other), Replay(200))
+    second.load_state_dict(saved)
+    second.consolidate((x, y))
+    assert second.state.memory.seen == 64
+    with pytest.raises(MethodError, match="saved in the scenario 'domain'"):
+        protect(other, sgd(other), Replay(200), scenario="class").load_state_dict(saved)
+
+
+def test_batch_norm_at_rest_stays_so_when_a_learner_is_loaded() -> None:
+    made = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        made.append(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    made[0][1].eval()
+    first = Learner(made[0], L2(1.0), scenario="domain")
+    first.learn(shifted())
+    second = Learner(made[1], L2(1.0), scenario="domain")
+    second.load_state_dict(first.state_dict())
+    before = second.net[1].running_mean.clone()
+    second.learn(shifted(9, 5, "b"))
+    assert torch.equal(second.net[1].running_mean, before)
+    second.step(*data())
+    second.net[1].train()
+    second.step(*data())
+    assert not torch.equal(second.net[1].running_mean, before)
+
+
+def test_labels_of_classes_that_were_not_named_do_not_enter_the_buffer() -> None:
+    model = nn.Linear(4, 4)
+    guard = protect(model, sgd(model), Replay(20), scenario="class")
+    guard.begin([0, 1])
+    with pytest.raises(DataError, match=r"labels \[2, 3\] are not among the task's classes"):
+        guard.consolidate((data()[0], torch.arange(64) % 4))
+
+
+def test_attention_of_hat_is_trained_as_without_a_penalty_beside_it() -> None:
+    """The factor that frees its gradient of s's annealing falls on the gradient of the examples alone."""
+    stream = toy_stream("task")
+    training = Training(lr=0.03, batch_size=16, epochs=8)
+    shares = []
+    for method in (HAT(), chain(HAT(), EWC(5.0)), chain(EWC(5.0), HAT())):
+        learner = Learner(toy_net(stream.outputs), method, training, scenario="task")
+        for task in stream:
+            learner.learn(task)
+        e = torch.cat([t.detach().flatten() for t in learner.net.embeddings])
+        shares.append(float((e.abs() > 5.9).float().mean()))
+    assert max(shares) < 0.5, shares
+
+
+def test_a_buffer_that_was_saved_on_another_device_goes_on() -> None:
+    """Off the CPU its keys are in single precision."""
+    stream = toy_stream("domain")
+    for method in (Replay(20, fill="balanced"), Replay(20, fill="random")):
+        learner = Learner(toy_net(3), method, Training(lr=0.05, batch_size=16), scenario="domain")
+        learner.learn(stream[0])
+        learner.state = tree.mapped(
+            learner.state, lambda t: t.float() if isinstance(t, Tensor) and t.dtype == torch.float64 else t
+        )
+        learner.learn(stream[1])
+        assert learner.state.memory.slots["key"].dtype == torch.float32

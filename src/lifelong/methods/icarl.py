@@ -90,9 +90,12 @@ class ICaRL(Method):
 
     def begin(self, state: Exemplars, edge: Edge) -> Exemplars:
         assert edge.task is not None  # not portable
-        if self.slots and len(edge.seen) > self.slots:
+        met = [
+            c for c in edge.seen if c >= edge.known or c in edge.task.classes
+        ]  # of those known before there are no exemplars
+        if self.slots and len(met) > self.slots:
             raise MethodError(
-                f"icarl: {self.slots} exemplars for {len(edge.seen)} classes: expected at least one a class; give it more slots"
+                f"icarl: {self.slots} exemplars for {len(met)} classes: expected at least one a class; give it more slots"
             )
         new = torch.zeros_like(state.seen)
         new[list(edge.task.classes)] = True

@@ -62,7 +62,6 @@ class LwF(Method):
     ranks: ClassVar[bool] = True
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
     asks: ClassVar[bool] = True
-    masks: ClassVar[bool] = True
     adopts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -76,6 +75,10 @@ class LwF(Method):
             return frozenset()
         without = {"examples"} if self.weighting == "paper" else set()
         return super().acts - without - (set() if self.warmup else {"gradient", "project", "track"})
+
+    @property
+    def masks(self) -> bool:  # type: ignore[override]
+        return self.warmup > 0
 
     @property
     def later(self) -> bool:

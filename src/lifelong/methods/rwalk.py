@@ -94,7 +94,7 @@ class RWalk(Guarded):
         if not state.steps:
             return state
         F = state.F * (1 - self.alpha) + state.squares * (self.alpha / state.steps)
-        moved = theta - state.start
+        moved = theta.sums().copy_(theta) - state.start
         own = state.own + state.gain.clamp(0.0) / (F * moved.square() * 0.5 + self.epsilon)
         zero = theta.sums
         return replace(state, F=F, own=own, gain=zero(), squares=zero(), start=theta.clone(), steps=0)

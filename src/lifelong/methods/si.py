@@ -74,7 +74,7 @@ class SI(Guarded):
         return state
 
     def end(self, state: Path, edge: Edge) -> Path:
-        moved = edge.theta - state.start
+        moved = edge.theta.sums().copy_(edge.theta) - state.start
         omega = state.omega.clamp(0.0) / (moved.square() + self.xi)
         return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, edge), edge.theta))
 

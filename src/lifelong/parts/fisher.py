@@ -26,6 +26,7 @@ probabilities already are reported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, final, get_args
@@ -74,7 +75,7 @@ def fisher(edge: Edge, kind: Kind = "exact", limit: int | None = None) -> Vector
                 "one output has the probability 1 whatever the weights, so that its Fisher information is 0 and nothing would be held: give the "
                 "network two outputs, or take a method that asks no probabilities (mas, si, l2)"
             )
-        q = f.softmax(1)
+        q = f.to(torch.promote_types(f.dtype, torch.float32)).softmax(1)  # in half precision 1 − q would often be 0
         if kind == "exact":
             return EachClass(
                 q, (q > 0).any(0).nonzero().flatten().tolist()
@@ -324,6 +325,8 @@ def _checked(net: nn.Module, theta: Vector, owners: Owners, x: Tensor) -> Ruled 
             ruled = torch.tensordot(_as(sums, r), g, 1)
             unseen.discard(name)
             largest = float(truth[name].abs().max())
+            if not math.isfinite(largest):  # the network's weights are no numbers, which others say
+                return None
             if not torch.allclose(ruled, truth[name], rtol=1e-3 * slack, atol=1e-4 * slack * largest + 1e-12):
                 return None
     if any(bool(truth[name].any()) for name in unseen):  # used without a call of its module, or behind the hooks' back
@@ -436,7 +439,8 @@ def _normalised(module: nn.Module, h: Tensor) -> Tensor:
     if isinstance(module, nn.GroupNorm):
         return F.group_norm(h, module.num_groups, eps=module.eps)
     assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-    return F.batch_norm(h, module.running_mean, module.running_var, eps=module.eps)
+    mean, var = (None if t is None else t.to(h.dtype) for t in (module.running_mean, module.running_var))
+    return F.batch_norm(h, mean, var, eps=module.eps)
 
 
 def _norm(module: nn.Module, h: Tensor, delta: Tensor, own: Own) -> Iterator[Tensor]:
@@ -561,8 +565,9 @@ def hessian(edge: Edge, limit: int | None = None, most: int = 20_000) -> Vector:
                 return cross_entropy(functional_call(net, weights, (batch.x,)), batch) * len(batch.y)
 
             def second(e: Tensor, loss: Callable[[dict[str, Tensor]], Tensor] = loss) -> Tensor:
-                along = jvp(grad(loss), (weights,), (theta.like(e).dict(),))[1]
-                return (torch.cat([g.reshape(-1) for g in along.values()]) * e).sum()
+                direction = theta.like(e).map(lambda t, p: t.to(p.dtype), theta).dict()
+                along = jvp(grad(loss), (weights,), (direction,))[1]
+                return (torch.cat([g.reshape(-1).to(e.dtype) for g in along.values()]) * e).sum()
 
             for start in range(0, len(theta), 64):
                 stop = min(start + 64, len(theta))

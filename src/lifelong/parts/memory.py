@@ -166,7 +166,8 @@ def _offered(
     """Of each of B examples: whether it is kept, its slot (the row that is never read, where it is not), its key. Without `per_class` nothing
     is waited for."""
     B, size, held = len(y), memory.size, memory.filled
-    key = torch.rand(B, generator=draws, dtype=double(y.device), device=draws.device).to(y.device)
+    kind = memory.slots["key"].dtype if "key" in memory.slots else double(y.device)
+    key = torch.rand(B, generator=draws, dtype=kind, device=draws.device).to(y.device)
     keys, labels = key, y
     if held:
         keys, labels = torch.cat([memory.slots["key"][:held], key]), torch.cat([memory.slots["y"][:held], y])
@@ -261,7 +262,7 @@ def herd(features: Tensor, n: int, renormalise: bool = False) -> Tensor:
         p_k = argmin_x ‖ μ − 1/k (φ(x) + Σ_{j<k} φ(p_j)) ‖
 
     The equation leaves open whether μ, the mean of features of length 1, is brought to length 1 as well, as the classifier of the paper does
-    with its means. The two variants share about two thirds of their exemplars.
+    with its means. The two variants choose other exemplars.
 
     Args:
         features: ``[N, d]``, as φ gives them.

@@ -82,7 +82,7 @@ class Quadratic:
 def _mean(A: Tensor, m0: Tensor, F: Tensor, theta: Tensor) -> Tensor:
     """(A_0 m_0 + F θ) / A, as m_0 + (θ − m_0) F / A."""
     theta = theta.to(A.dtype)
-    return torch.where(A > 0, m0.lerp(theta, F / A), theta)
+    return torch.where(A > 0, m0.to(A.dtype).lerp(theta, F / A), theta)
 
 
 @dataclass(frozen=True, kw_only=True)
