@@ -413,7 +413,10 @@ def test_images_with_labels_of_bytes() -> None:
         ([*Y[:-1], pd.NA], "label <NA>"),
         (np.ma.masked_array(Y, [True] + [False] * 11), "label None"),
     ],
-    ids=str,
+    ids=[
+        *("a column", "one-hot", "several targets", "whole floats", "halves", "bfloat16"),
+        *("a string", "a set", "lists", "missing", "masked"),
+    ],
 )
 def test_labels_that_would_be_misread(labels: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
