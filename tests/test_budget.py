@@ -91,7 +91,7 @@ def test_passes_through_other_networks_are_counted(method: Method, scenario: Sce
 
     def passed(module: nn.Module, inputs: tuple[Tensor]) -> None:
         nonlocal counted
-        alone = len(inputs[0]) == 1  # asks how many outputs there are
+        alone = len(inputs[0]) <= 2  # asks how many outputs there are
         if isinstance(module, nn.Sequential) and module[-1].out_features != 2 * 5 and not alone:
             counted += len(inputs[0])
 

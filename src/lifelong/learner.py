@@ -301,8 +301,9 @@ class Learner:
             warn(text)
 
     def _try(self, own: Examples, mask: Tensor | None, task: Task | None) -> None:
-        """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now."""
-        if "end" not in self.method.acts:
+        """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now. A method with
+        a loop of its own may need more examples than a few, and is not tried."""
+        if "end" not in self.method.acts or not self.method.portable:
             return
         try:
             net = copy.deepcopy(self.net)
