@@ -90,10 +90,10 @@ def claims(corpora: Stacks, permuted: Stacks) -> dict[str, Claim]:
     """The demo's claims by their ids.
 
     Args:
-        corpora: R of finetune and joint on two corpora.
+        corpora: R of finetune and joint_once on two corpora.
         permuted: R of finetune, l2, ewc and replay on three permuted tasks.
     """
-    turn, both = corpora["finetune"], corpora["joint"]
+    turn, both = corpora["finetune"], corpora["joint_once"]
     just = np.stack([turn[:, 1, 0], turn[:, 2, 1]], axis=1)  # each corpus when it was the last to be learnt
     free, l2, ewc, replay = (permuted[name][:, 3] for name in ("finetune", "l2", "ewc", "replay"))
 
@@ -176,7 +176,7 @@ def story(
         commands: what to run next, each with what it is for.
     """
     found = claims(corpora, permuted)
-    turn, both = corpora["finetune"], corpora["joint"]
+    turn, both = corpora["finetune"], corpora["joint_once"]
     end = {name: R[:, 3] for name, R in permuted.items()}
 
     def at(stack: NDArray[np.float64], after: int, on: int) -> str:
@@ -198,7 +198,7 @@ def story(
         Paragraph(
             "corpora",
             "1. Two corpora, one after the other",
-            f"One network, with two hidden layers of 100 units, learns corpus 1, noisy digits, and then corpus 2, the same digits clean. Untrained it reads "
+            f"One network, with two hidden layers of 200 units, learns corpus 1, noisy digits, and then corpus 2, the same digits clean. Untrained it reads "
             f"{at(turn, 0, 1)} of corpus 1. After corpus 1 it reads {at(turn, 1, 1)} of corpus 1, and {at(turn, 1, 2)} of corpus 2, which "
             f"it has never seen. Then it learns corpus 2, and nothing is done against forgetting: corpus 2 goes to {at(turn, 2, 2)}, "
             f"corpus 1 from {at(turn, 1, 1)} to {at(turn, 2, 1)}.",

@@ -81,7 +81,7 @@ def _large() -> Iterator[None]:
 def _corpora(figure: Figure, ax: Axes, run: Run, epochs: int, title: str) -> None:
     """Both corpora while they are learnt in turn; at the right what training on both at once reaches."""
     x, values = moments(run, "finetune", epochs)
-    both = np.stack([run.matrix("joint", seed).R[2] for seed in run.seeds("joint")])
+    both = np.stack([run.matrix("joint_once", seed).R[2] for seed in run.seeds("joint_once")])
     shades = ("#D55E00", "#0072B2")
     ax.axvline(epochs, color=SOFT, lw=1, ls=":")
     drawn, ends = [], []
