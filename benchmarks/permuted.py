@@ -1,71 +1,127 @@
-"""Permuted MNIST, ten tasks: fine-tuning, L2, EWC and joint training, with intervals over seeds.
+"""Permuted MNIST, ten tasks: fine-tuning, L2, SI, EWC and training on all tasks at once, with intervals over seeds.
 
-784-256-256-10, ReLU, SGD 0.1, batch 128, one epoch of 60,000 images a task; strengths from a stated grid on held-out training
-data with one seed that is none of the reported.
+784-256-256-10, ReLU, Adam at 0.0001, batches of 128, four epochs of 60,000 images a task. With SGD at 0.1 each step moves the weights so far
+that holding some of them buys little: EWC reached 81.8% and L2 81.3%. Strengths come from a stated grid, on a fifth of the training images
+that is held out, with seeds and permutations that are none of the reported; a grid whose best value is its first or last is continued.
 
-    LIFELONG_DATA=... python benchmarks/permuted.py [--seeds 5] [--jobs 2]
+    LIFELONG_DATA=... python benchmarks/permuted.py --work DIRECTORY [--seeds 5] [--jobs 2]
+
+What was measured is kept in the directory, a run a line; the same command goes on from there. About an hour on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from functools import partial
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rich.progress import track
 
 from environment import save
-from lifelong import EWC, L2, MLP, Training, choose_each, interval, paired, permuted
-from lifelong.config import Config
-from lifelong.jobs import execute
+from lifelong import EWC, L2, MLP, SI, Finetune, Method, RMatrix, Training, fit, interval, paired, permuted
+from lifelong.methods import JointOnce
+from lifelong.pool import each
 
-NET, TRAINING = MLP((256, 256)), Training(lr=0.1, batch_size=128, epochs=1)
-GRIDS = {"l2": (0.003, 0.01, 0.03), "ewc": (0.3, 1.0, 3.0, 10.0, 30.0)}
+NET = MLP((256, 256))
+TRAINING = Training(optimizer="adam", lr=0.0001, batch_size=128, epochs=4)
+METHODS: dict[str, Callable[[float], Method]] = {
+    "finetune": lambda _: Finetune(),
+    "l2": L2,
+    "si": SI,
+    "ewc": EWC,
+    "joint_once": lambda _: JointOnce(),
+}
+GRIDS = {"l2": (0.001, 0.003, 0.01, 0.03, 0.1), "si": (0.1, 0.3, 1.0, 3.0), "ewc": (10.0, 30.0, 100.0, 300.0, 1000.0)}
+TASKS, CHOICE, FRACTION = 10, (1000, 1001), 0.2
+Work = tuple[str, float, int, bool]
+
+
+def measure(source: str, method: str, strength: float, seed: int, held_out: bool) -> list[list[float]]:
+    """R of one seed; its permutations are its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    stream = permuted(source, tasks=TASKS, seed=seed)
+    if held_out:
+        stream = stream.hold_out(FRACTION, seed)
+    return fit(METHODS[method](strength), NET, stream, seeds=[seed], training=TRAINING).matrix().R.tolist()
+
+
+def measured(work: list[Work], source: str, folder: Path, jobs: int) -> dict[Work, np.ndarray]:
+    """R of each piece of work: what the directory has of it is not done again."""
+    path = folder / "runs.jsonl"
+    found: dict[Work, np.ndarray] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        kept = json.loads(line)
+        if kept["training"] == str(TRAINING) and kept["source"] == source:
+            found[tuple(kept["work"])] = np.array(kept["R"])  # type: ignore[index]
+    todo = [piece for piece in work if piece not in found]
+    done = each(measure, [(source, *piece) for piece in todo], jobs)
+    for i, R in track(done, "runs", total=len(todo)):
+        found[todo[i]] = np.array(R)
+        with path.open("a") as file:
+            file.write(json.dumps({"training": str(TRAINING), "source": source, "work": todo[i], "R": R}) + "\n")
+    return found
+
+
+def further(value: float, up: bool) -> float:
+    """The next of 1 and 3 times powers of ten."""
+    first = float(f"{value:.0e}"[0]) < 2
+    return float(f"{value * (3 if first == up else 10 / 3) ** (1 if up else -1):.0e}")
+
+
+def choose(source: str, folder: Path, jobs: int) -> dict[str, dict[float, float]]:
+    """Of each method the mean held-out accuracy of each strength, in the order of strengths."""
+    grids = {name: list(grid) for name, grid in GRIDS.items()}
+    while True:
+        work = [(m, s, seed, True) for m, grid in grids.items() for s in grid for seed in CHOICE]
+        R = measured(work, source, folder, jobs)
+        scores = {
+            m: {s: float(np.mean([R[m, s, seed, True][-1] for seed in CHOICE])) for s in g} for m, g in grids.items()
+        }
+        ends = {m: max(of, key=of.__getitem__) for m, of in scores.items()}
+        open_ = {m: best for m, best in ends.items() if best in (min(grids[m]), max(grids[m]))}
+        if not open_:
+            return scores
+        for m, best in open_.items():
+            grids[m] = sorted([*grids[m], further(best, best == max(grids[m]))])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--source", default="mnist")
     said = parser.parse_args()
-    stream = permuted(said.source, tasks=10, seed=1000)
-    make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
-    candidates = {n: (make[n], g) for n, g in GRIDS.items()}
-    chosen = choose_each(candidates, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs)
-    print({n: str(c) for n, c in chosen.items()}, flush=True)
-    config = Config.from_keys(
-        {
-            "stream": "permuted",
-            "stream.seed": "each",  # every seed has a stream of its own
-            "stream.source": said.source,
-            "method": "finetune,l2,ewc,joint",
-            "seeds": said.seeds,
-            "epochs": TRAINING.epochs,
-            "batch_size": TRAINING.batch_size,
-            "threads": 1,
-            **{f"{n}.strength": c.value for n, c in chosen.items()},
-            **{f"{n}.implicit": True for n in chosen},
-        }
+    said.work.mkdir(parents=True, exist_ok=True)
+    scores = choose(said.source, said.work, said.jobs)
+    chosen = {m: max(of, key=of.__getitem__) for m, of in scores.items()}
+    print(chosen, scores, flush=True)
+    seeds = range(said.seeds)
+    runs = measured(
+        [(m, chosen.get(m, 0.0), s, False) for s in seeds for m in METHODS], said.source, said.work, said.jobs
     )
-    with tempfile.TemporaryDirectory() as folder:
-        run, failed = execute(config, Path(folder) / "run", said.jobs, lambda m: print(m) if m.kind == "done" else None)
-    assert not failed, failed
-    R = {n: np.stack([run.matrix(n, seed).R for seed in run.seeds(n)]) for n in run.methods}
-    acc = {n: r[:, -1].mean(1) for n, r in R.items()}
+    R = {m: np.stack([runs[m, chosen.get(m, 0.0), seed, False] for seed in seeds]) for m in METHODS}
+    acc = {m: stack[:, -1].mean(1) for m, stack in R.items()}
     save(
         "permuted",
         1,
         training=str(TRAINING),
         net=str(NET),
         seeds=said.seeds,
-        strengths={k: c._asdict() for k, c in chosen.items()},
-        acc={n: interval(a)._asdict() for n, a in acc.items()},
-        first_task={n: interval(r[:, -1, 0])._asdict() for n, r in R.items()},
-        bwt={n: run.summary(n)["bwt"]._asdict() for n in R},
-        ewc_minus={n: paired(acc["ewc"], acc[n])._asdict() for n in ("finetune", "l2", "joint")},
-        R={n: r.tolist() for n, r in R.items()},
+        held_out=FRACTION,
+        strengths={
+            m: {"value": chosen[m], "grid": list(of), "scores": list(of.values()), "seeds": CHOICE}
+            for m, of in scores.items()
+        },
+        acc={m: interval(a)._asdict() for m, a in acc.items()},
+        first_task={m: interval(stack[:, -1, 0])._asdict() for m, stack in R.items()},
+        bwt={m: interval([RMatrix(r).bwt for r in stack])._asdict() for m, stack in R.items() if m != "joint_once"},
+        ewc_minus={m: paired(acc["ewc"], acc[m])._asdict() for m in METHODS if m != "ewc"},
+        R={m: stack.tolist() for m, stack in R.items()},
     )
 
 

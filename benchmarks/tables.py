@@ -43,7 +43,7 @@ PAGES = {
         "# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run.\n\n",
         {"overhead": costs.overhead, "rehearsal": costs.rehearsal, "peers": costs.peers, "growth": costs.growth},
     ),
-    "reliability.md": (reliability.RELIABILITY, {"faults": reliability.faults}),
+    "reliability.md": (reliability.RELIABILITY, {"faults": reliability.faults, "demo_robust": reliability.demo_robust}),
 }
 
 

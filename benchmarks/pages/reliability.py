@@ -56,9 +56,35 @@ def faults(r: dict[str, Any]) -> str:
     )
 
 
+def demo_robust(r: dict[str, Any]) -> str:
+    ways = r["ways"]
+    head = [f"`{w['capability']}`, {count(w['threads'], 'thread')}" for w in ways]
+    rows = [
+        [f"`{id}`", *(f"{100 * w['holds'][id]:.1f}% ({w['all seeds'][id]['estimate']:+.1f})" for w in ways)]
+        for id in ways[0]["holds"]
+    ]
+    apart = r["differing"]
+    return (
+        "## The demo on other processors\n\n"
+        f"Both parts of `lifelong demo` with {r['seeds']} seeds, under each instruction set that `ATEN_CPU_CAPABILITY` chooses (`own`: what the "
+        f"machine takes by itself, here {ways[0]['is']}), with one and with two threads. Five of the seeds are drawn {r['draws']:,} times, and the "
+        "demo decides its claims on each draw. Given is the share of draws on which a claim holds and, in parentheses, the estimate from all "
+        f"seeds, in points. What a claim says, and its margin, stand in the demo's `story.json`.\n\n"
+        + table(["claim", *head], rows)
+        + f"\nThe last bits of sums differ between these ways, and training amplifies that: {100 * apart['share']:.0f}% of the accuracies at "
+        f"the end differ in at least one way from the first, by up to {100 * apart['largest']:.0f} points.\n\n"
+        + measured(r, "python benchmarks/demo_robust.py")
+    )
+
+
+def count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"
+
+
 RELIABILITY = """# Reliability
 
-What a run does when something goes wrong, and how it was tried. The table below is written by `benchmarks/faults.py`.
+What a run does when something goes wrong, and how it was tried. The tables further down are written by
+`benchmarks/faults.py` and `benchmarks/demo_robust.py`.
 
 | what goes wrong | what happens |
 |---|---|

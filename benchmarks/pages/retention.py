@@ -34,25 +34,26 @@ def lecture(r: dict[str, Any]) -> str:
 def permuted(r: dict[str, Any]) -> str:
     rows = [
         [
-            n,
+            NAMES.get(n, n),
             percent(r["acc"][n]),
             percent(r["first_task"][n]),
-            percent(r["bwt"][n], sign=True),
-            "–" if n not in r["ewc_minus"] else percent(r["ewc_minus"][n], sign=True),
+            percent(r["bwt"][n], sign=True) if n in r["bwt"] else "–",
+            percent(r["ewc_minus"][n], sign=True) if n in r["ewc_minus"] else "–",
         ]
         for n in r["acc"]
     ]
-    strengths = "; ".join(f"{n} {grid(c)}" for n, c in r["strengths"].items())
+    strengths = "".join(f"- {n}: {grid(c)}\n" for n, c in r["strengths"].items())
     return (
         "## Permuted MNIST, ten tasks\n\n"
-        f"60,000 images a task, network `{r['net']}`, `{r['training']}`, "
-        f"{over(r['seeds'], ', and the permutations')}, percent. EWC's penalty is taken implicitly.\n\n"
+        f"60,000 images a task, network `{r['net']}`, `{r['training']}`, {over(r['seeds'], ', and the permutations')}, percent. The rate matters "
+        "more than the strength: with SGD at 0.1, one epoch a task, EWC reached 81.8 and L2 81.3, each at its best strength.\n\n"
         + table(["method", "ACC", "task 1 at the end", "BWT", "EWC minus it, same seeds"], rows)
-        + f"\nStrengths chosen on held-out training data with a seed of its own: {strengths}.\n\n"
-        + measured(r, "python benchmarks/permuted.py")
+        + f"\nStrengths were chosen on held-out training images (a fifth of them) with {len(r['strengths']['ewc']['seeds'])} seeds and permutations that are none of the "
+        f"reported:\n\n{strengths}\n" + measured(r, "python benchmarks/permuted.py")
     )
 
 
+NAMES = {"joint_once": "joint (reference: all tasks at once)"}
 VAN_DE_VEN = {
     "split_2019": "Split MNIST in three scenarios, as van de Ven & Tolias 2019 (arXiv 1904.07734, table 4)",
     "split_2022": "Split MNIST, new classes, as van de Ven, Tuytelaars & Tolias 2022 (NMI 4, 1185)",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["CHOSEN", "CORPORA", "PERMUTED", "SCRIPT", "SEEDS", "SLOTS", "demo", "learn", "parts", "stacks", "write"]
 
 SEEDS = (0, 1, 2, 3, 4)
-SLOTS = 200
+SLOTS, MIXED = 200, (64, 128)  # of replay: examples kept; old and new ones in a batch
 SCRIPT = "benchmarks/demo_strengths.py"
 CHOSEN = {  # and the mean accuracy over the three tasks that each had on held-out images
     "ewc": Chosen(100.0, (1.0, 3.0, 10.0, 30.0, 100.0, 300.0), (0.842, 0.872, 0.898, 0.904, 0.905, 0.903)),
@@ -86,14 +86,14 @@ def parts(seeds: Sequence[int] = SEEDS, threads: int = 1) -> dict[str, Config]:
         "ewc.strength": CHOSEN["ewc"].value,
         "ewc.implicit": True,
         "replay.slots": SLOTS,
-        "replay.batch": 64,  # old examples beside 128 new ones
+        "replay.batch": MIXED[0],
         "net.hidden": (200, 200),
         "optimizer": "sgd",
         "lr": 0.1,
         "momentum": 0.9,
         "clip": 1.0,
         "epochs": 6,
-        "batch_size": 128,
+        "batch_size": MIXED[1],
         "evaluate_every": 24,  # once an epoch
     }
     return {name: Config.from_keys(common | part) for name, part in ((CORPORA, corpora), (PERMUTED, permuted))}
@@ -180,7 +180,9 @@ def write(out: Path, runs: dict[str, Run]) -> dict[str, Any]:
     configs = {name: Config.load(out / name / "config.yaml") for name in runs}
     corpora, permuted = stacks(runs[CORPORA]), stacks(runs[PERMUTED])
     found = claims(corpora, permuted)
-    paragraphs = story(corpora, permuted, chosen=CHOSEN, slots=SLOTS, script=SCRIPT, commands=_commands(out))
+    paragraphs = story(
+        corpora, permuted, chosen=CHOSEN, slots=SLOTS, mixed=MIXED, script=SCRIPT, commands=_commands(out)
+    )
     seeds = configs[PERMUTED].seeds
     varies = VARIES.format(seeds=len(seeds))
     told: dict[str, Any] = {

@@ -189,13 +189,27 @@ STREAMS: dict[str, Entry] = {
     "two_corpora": Entry(
         "lifelong.streams:two_corpora",
         "the same digits twice, first noisy, then clean",
-        defaults={"net.hidden": (50, 50, 50), "epochs": 20, "batch_size": 32, "lr": 0.1},
+        defaults={  # of a rate at which training comes to rest: see `lifelong.demo`
+            "net.hidden": (200, 200),
+            "optimizer": "adam",
+            "lr": 0.001,
+            "epochs": 8,
+            "batch_size": 64,
+            "halve_every": 4,
+        },
     ),
     "permuted": Entry(
         "lifelong.streams:permuted",
         "each task shuffles the pixels in its own way",
         "Goodfellow et al. 2013, arXiv 1312.6211",
-        defaults={"net.hidden": (256, 256), "epochs": 5, "batch_size": 32, "lr": 0.1},
+        defaults={
+            "net.hidden": (200, 200),
+            "lr": 0.1,
+            "momentum": 0.9,
+            "clip": 1.0,
+            "epochs": 6,
+            "batch_size": 128,
+        },
     ),
     "rotated": Entry(
         "lifelong.streams:rotated",

@@ -163,6 +163,7 @@ def story(
     *,
     chosen: Mapping[str, Chosen],
     slots: int,
+    mixed: tuple[int, int],
     script: str,
     commands: Sequence[tuple[str, str]],
 ) -> list[Paragraph]:
@@ -172,6 +173,7 @@ def story(
         corpora, permuted: as `claims` takes them.
         chosen: the strengths of l2 and ewc.
         slots: examples that replay keeps.
+        mixed: how many of them stand in a batch, and beside how many new ones.
         script: where the strengths come from.
         commands: what to run next, each with what it is for.
     """
@@ -250,8 +252,8 @@ def story(
         Paragraph(
             "replay",
             "5. A small replay buffer",
-            f"Another remedy keeps examples. Replay holds {slots} examples of the tasks so far and mixes as many of them into each batch as "
-            f"there are new ones. After C it reads {after_c('replay')}. EWC keeps numbers for each weight and no example.",
+            f"Another remedy keeps examples. Replay holds {slots} examples of the tasks so far, and each step learns from {mixed[0]} of them beside "
+            f"{mixed[1]} new ones. After C it reads {after_c('replay')}. EWC keeps two numbers a weight, and no example.",
             [found["replay_keeps"].text],
             "replay",
         ),

@@ -292,8 +292,8 @@ def spread(
         ax.plot(x, values.T, color=colour, ls=dash, lw=0.8, alpha=0.5)
         drawn += list(values)
     alone = np.isfinite(mean).sum() == 1  # a line of one point would not be seen
-    style_of = {"lw": 1.9, "ms": 3.5, **line} | ({"marker": "o"} if alone else {})
-    ax.plot(x, mean, color=colour, ls=dash, clip_on=False, **style_of)
+    style_of = {"lw": 1.9, "ms": 3.5, "clip_on": False, **line} | ({"marker": "o"} if alone else {})
+    ax.plot(x, mean, color=colour, ls=dash, **style_of)
     return np.concatenate(drawn)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase, SubFigure
 from numpy.typing import NDArray
 
 from ..matrix import interval
@@ -19,7 +21,7 @@ from .look import (
     SOFT,
     colours,
     drawing,
-    limits,
+    from_where,
     luminance,
     name_ends,
     name_points,
@@ -36,6 +38,7 @@ from .pictures import Picture, data_of
 __all__ = ["matrices", "moments", "old_and_new", "page", "poster", "three_tasks", "two_corpora"]
 
 NAMES = {"finetune": "plain SGD", "l2": "L2", "ewc": "EWC", "replay": "replay"}
+CORPORA = ("#A0522D", "#8F6BC2")  # none of the methods' colours
 ORDER = ("finetune", "l2", "ewc", "replay")  # of the colours
 TASKS = "ABC"
 TYPE = 13.0  # points
@@ -82,25 +85,29 @@ def _corpora(figure: Figure, ax: Axes, run: Run, epochs: int, title: str) -> Non
     """Both corpora while they are learnt in turn; at the right what training on both at once reaches."""
     x, values = moments(run, "finetune", epochs)
     both = np.stack([run.matrix("joint_once", seed).R[2] for seed in run.seeds("joint_once")])
-    shades = ("#D55E00", "#0072B2")
     ax.axvline(epochs, color=SOFT, lw=1, ls=":")
-    drawn, ends = [], []
-    for j, colour in enumerate(shades):
+    ends = []
+    for j, colour in enumerate(CORPORA):
         shown = x >= epochs * j
-        drawn.append(spread(ax, x[shown], values[:, shown, j], (colour, "-"), lw=2.4))
-        end = float(values[:, -1, j].mean())
-        together = float(both[:, j].mean())
+        spread(ax, x[shown], values[:, shown, j], (colour, "-"), lw=2.6, clip_on=True)
+        end, together = float(values[:, -1, j].mean()), float(both[:, j].mean())
         ax.plot([2 * epochs], [together], marker="D", color=colour, ms=8, mec="white", clip_on=False, zorder=5)
         ends += [(2.0 * epochs, end, f"corpus {j + 1}: {100 * end:.0f}%", colour)]
         ends += [(2.0 * epochs, together, f"both at once: {100 * together:.0f}%", colour)]
-        drawn.append(both[:, j])
-    ax.set(xlim=(0, 2 * epochs), xlabel="epochs", ylabel="accuracy")
-    low, high = limits(*(d[1:] if len(d) > len(both) else d for d in drawn))
-    value_axis(ax, min(low, 0.4), high)
-    ax.grid(axis="y")
+    least = float(np.nanmin(values[:, 1:].mean(0)))
+    _axis(ax, 2 * epochs, min(0.5, math.floor(10 * least - 1) / 10), "accuracy")
+    ax.set_xlabel("epochs")
     _phases(ax, ["learns corpus 1 (noisy)", "then corpus 2 (clean)"], epochs)
     ax.set_title(title)
     name_ends(figure, ax, ends, TYPE)
+
+
+def _axis(ax: Axes, epochs: int, low: float, what: str) -> None:
+    """Both axes of accuracies over epochs. What is below `low`, an untrained network and its first steps, is cut off."""
+    ax.set_xlim(0, epochs)
+    value_axis(ax, max(0.0, low), 1.0, 4)
+    ax.set_ylabel(from_where(what, low, 72 * 2.6))
+    ax.grid(axis="y")
 
 
 def _phases(ax: Axes, said: Sequence[str], epochs: int) -> None:
@@ -121,19 +128,18 @@ def _three(figure: Figure, axes: Sequence[Axes], run: Run, epochs: int, title: s
     style = colours(ORDER)
     found = {m: moments(run, m, epochs) for m in ("finetune", "l2", "ewc")}
     end = {m: values[:, -1] for m, (_, values) in found.items()}
-    low = min(float(v.mean(0).min()) for v in end.values()) - 0.12
+    low = max(0.0, math.floor(10 * min(float(v.mean(0).min()) for v in end.values()) - 1) / 10)
     for j, ax in enumerate(axes):
         for k in range(1, len(axes)):
             ax.axvline(epochs * k, color=SOFT, lw=1, ls=":")
         ends = []
         for method, (x, values) in found.items():
             shown = x >= epochs * j
-            spread(ax, x[shown], values[:, shown, j], style[method], lw=2.2)
+            spread(ax, x[shown], values[:, shown, j], style[method], lw=2.4, clip_on=True)
             y = float(end[method][:, j].mean())
             ends.append((float(x[-1]), y, f"{NAMES[method]} {100 * y:.0f}%", style[method][0]))
-        ax.set(xlim=(0, epochs * len(axes)), ylabel=f"task {TASKS[j]}")
-        value_axis(ax, max(0.0, low), 1.0, 3)
-        ax.grid(axis="y")
+        _axis(ax, epochs * len(axes), low, "")
+        ax.set_ylabel(f"accuracy on {TASKS[j]}")
         ax.tick_params(labelbottom=j == len(axes) - 1)
         name_ends(figure, ax, ends, TYPE)
     for k in range(len(axes)):
@@ -152,7 +158,7 @@ def _three(figure: Figure, axes: Sequence[Axes], run: Run, epochs: int, title: s
 def _old_new(figure: Figure, ax: Axes, run: Run, title: str) -> None:
     """What is left of A against what is learnt of C, a point a method."""
     style = colours(ORDER)
-    points, all_x, all_y = [], [], []
+    points, bars, all_x, all_y = [], [], [], []
     for method in ORDER:
         R = np.stack([run.matrix(method, seed).R[3] for seed in run.seeds(method)])
         a, c = interval(R[:, 0]), interval(R[:, 2])
@@ -161,6 +167,8 @@ def _old_new(figure: Figure, ax: Axes, run: Run, title: str) -> None:
             a.mean, c.mean, np.nan_to_num(c.half), np.nan_to_num(a.half), fmt="o", color=colour, ms=10, elinewidth=2
         )
         points.append((a.mean, c.mean, NAMES[method], colour))
+        bars += [((a.mean - a.half, a.mean + a.half), (c.mean, c.mean))] if a.half == a.half else []
+        bars += [((a.mean, a.mean), (c.mean - c.half, c.mean + c.half))] if c.half == c.half else []
         all_x += [a.mean - np.nan_to_num(a.half), a.mean + np.nan_to_num(a.half)]
         all_y += [c.mean - np.nan_to_num(c.half), c.mean + np.nan_to_num(c.half)]
     for put, values in ((ax.set_xlim, all_x), (ax.set_ylim, all_y)):
@@ -170,7 +178,7 @@ def _old_new(figure: Figure, ax: Axes, run: Run, title: str) -> None:
     ax.locator_params(nbins=5)
     ax.grid()
     ax.set_title(title)
-    name_points(figure, ax, points, TYPE)
+    name_points(figure, ax, points, TYPE, bars)
 
 
 def _matrix(ax: Axes, run: Run, method: str) -> None:
@@ -185,11 +193,10 @@ def _matrix(ax: Axes, run: Run, method: str) -> None:
     ax.set_xticks(range(3), TASKS)
     ax.set_yticks(range(4), ["untrained", *(f"after {t}" for t in TASKS)])
     ax.set_xlabel("accuracy on task, percent")
-    numbers = {k: 100 * v.mean for k, v in three_numbers(stack).items()}
-    sums = "  ".join(f"{k} {v:+.0f}" if k != "ACC" else f"{k} {v:.0f}" for k, v in numbers.items()).replace("-", "−")
-    ax.set_title(NAMES[method])
-    ax.annotate(sums, (0, 1.02), xycoords="axes fraction", fontsize=TYPE - 1, color=INK)
-    ax.title.set_y(1.09)
+    numbers = {k: round(100 * v.mean) for k, v in three_numbers(stack).items()}
+    sums = "  ".join(f"{k} {v}" for k, v in numbers.items()).replace("-", "−")
+    ax.set_title(NAMES[method], pad=2.2 * TYPE)
+    ax.annotate(sums, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color=INK)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 
@@ -206,7 +213,6 @@ def three_tasks(run: Run, epochs: int, title: str) -> Figure:
     with _large():
         figure = new(9.2, 6.6)
         _three(figure, figure.subplots(3, 1, sharex=True), run, epochs, title)
-        figure.supylabel("accuracy", fontsize=TYPE)
     return figure
 
 
@@ -225,20 +231,24 @@ def matrices(run: Run) -> Figure:
     return figure
 
 
+def _split(figure: FigureBase, rows: int, columns: int, **spacing: Any) -> list[SubFigure]:
+    grid = figure.add_gridspec(rows, columns, **spacing)
+    return [figure.add_subfigure(grid[i]) for i in range(rows * columns)]
+
+
 def poster(corpora: Run, permuted: Run, epochs: Mapping[str, int], claims: Mapping[str, Claim]) -> bytes:
     """All of it as one PNG."""
     a, b = epochs.values()
     with _large():
-        figure = new(17.0, 10.2)
-        left, right = figure.subfigures(1, 2, wspace=0.04)
-        above, below = left.subfigures(2, 1, height_ratios=[1, 1], hspace=0.05)
-        top, foot = right.subfigures(2, 1, height_ratios=[1.55, 1], hspace=0.05)
-        _corpora(figure, above.subplots(), corpora, a, claims["forgets"].title)
-        _old_new(figure, below.subplots(), permuted, claims["replay_keeps"].title)
-        _three(figure, top.subplots(3, 1, sharex=True), permuted, b, claims["ewc_keeps"].title)
-        top.supylabel("accuracy", fontsize=TYPE)
-        for ax, method in zip(foot.subplots(1, 2), ("finetune", "ewc")):
+        figure = new(16.0, 10.4)
+        left, right = _split(figure, 1, 2, wspace=0.04)
+        first, third = _split(left, 2, 1, height_ratios=[1.2, 1], hspace=0.06)
+        second, fourth = _split(right, 2, 1, height_ratios=[1.5, 1], hspace=0.06)
+        _corpora(figure, first.subplots(), corpora, a, claims["forgets"].title)
+        _three(figure, second.subplots(3, 1, sharex=True), permuted, b, claims["ewc_keeps"].title)
+        for ax, method in zip(third.subplots(1, 2), ("finetune", "ewc")):
             _matrix(ax, permuted, method)
+        _old_new(figure, fourth.subplots(), permuted, claims["replay_keeps"].title)
     return png(figure, dpi=110)
 
 
