@@ -23,6 +23,7 @@ from lifelong.registry import METHODS
 from lifelong.release import export
 
 PERMUTED = ["run", "--stream", "permuted", "--stream.source", "mnist-mini", "--net.hidden", "256,256", "--threads", "1"]
+PERMUTED += ["--lr", "0.1", "--momentum", "0", "--batch_size", "32"]
 SMALL = {"stream": "split", "stream.source": "digits", "stream.tasks": 3, "net.hidden": "16", "epochs": 1}
 STORIES = {"stream": "babi", "stream.tasks": "1", "stream.examples": 100, "stream.memory": 10, "epochs": 1}
 IMAGES = {"stream": "split", "stream.tasks": 2, "stream.examples": 100, "net": "resnet18", "net.width": 4, "epochs": 1}

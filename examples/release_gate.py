@@ -27,6 +27,10 @@ RUN = [
     "64",
     "--epochs",
     "8",
+    "--batch_size",
+    "32",
+    "--momentum",
+    "0",
     "--threads",
     "1",
 ]

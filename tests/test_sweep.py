@@ -97,7 +97,9 @@ def test_which_data_decide(
         ]
         stream = replace(stream, tasks=tuple(tasks))
     monkeypatch.setattr(Config, "build_stream", lambda self, seed: stream)
-    config = Config.from_keys({"net.hidden": (8,), "epochs": 2, "lr": 0.1, "batch_size": 16})
+    config = Config.from_keys(
+        {"net.hidden": (8,), "epochs": 2, "optimizer": "sgd", "lr": 0.1, "batch_size": 16, "halve_every": None}
+    )
     found = search(config, [Try("lr", (0.01, 0.1))], protocol, tmp_path, seeds=(7,))
     assert [t.values["lr"] for t in found.trials] == [0.01, 0.1]  # a grid is gone through
     assert found.best("finetune").values["lr"] == 0.1
