@@ -179,7 +179,7 @@ class Guard:
             alike = (held.method, held.scenario, held.seed) == (self.method, self.scenario, self.seed)
             same = held.weights == tuple(id(t) for t in self.theta.tensors)
             there = held.marked is None or held.open or not moved(held.marked, mark(self.theta.tensors))
-            if began and alike and same and there and not held.removed:
+            if began and alike and same and there and not held.removed and not held.learner:
                 self._held = held
                 self._again()
                 if held.open and held.steps and "end" in self._slots:
@@ -190,7 +190,10 @@ class Guard:
             elif began and (not held.removed or (alike and there)):
                 tasks = f"{held.learnt} task(s)" if held.learnt else "the task that had begun"
                 self._dropped = (
-                    f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
+                    f"a learner holds {held.learnt} task(s) of these weights with {held.method}, and this guard holds none of them: let the learner "
+                    "learn the next task too"
+                    if held.learner
+                    else f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
                     "guard.attach(optimizer) of the guard before carries on, and so does protect with the same method and settings where the "
                     "weights are the same (none frozen or replaced since); guard.load_state_dict(...) goes back to what was saved"
                 )
@@ -215,6 +218,13 @@ class Guard:
         if text not in self._said:
             self._said.add(text)
             warn(text)
+
+    def __reduce__(self) -> Any:
+        """A copy would hook into no optimizer, and hold nothing."""
+        raise MethodError(
+            "a guard belongs to its model and its optimizer, and is neither copied nor pickled: protect(copy, its optimizer, method), then "
+            "guard.load_state_dict(earlier.state_dict())"
+        )
 
     # what is learnt belongs to the weights
     @property

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from . import tree
 from .around import Around
 from .beforehand import ended, not_held, try_end
+from .digest import worded
 from .errors import DataError, MethodError, TrainingError, warn
 from .growth import Growth, carry_moments, grow
 from .loaders import finite
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
 from .parts.fisher import evaluating
+from .protected import Protected, claim, elsewhere, mark
 from .random import derive, generator, untouched
 from .ranks import ALONE, Ranks
 from .sighted import Modes
@@ -148,6 +150,7 @@ class Learner:
         self.theta = Vector.of(self.net)
         self.state: Any = None
         self.learnt = 0  # tasks
+        self._held = Protected(self.method, scenario, seed, generator(seed, "method/0", self.device), learner=True)
         self.seen: tuple[int, ...] = tuple(range(known or 0)) if scenario != "domain" else ()  # classes, sorted
         self._names: dict[int, str] = {}  # what outputs stand for, as the tasks say
         self.at: Position | None = None  # within a task
@@ -230,6 +233,7 @@ class Learner:
         self._check(task)
         self._same_classes(task)
         if self.spec is None:
+            self._alone()
             self.spec = Spec(task.train.shape, self._width(task), self.scenario, self.seed)
             self.state = self.method.init(self.theta, self.spec)
             self._knows(task)
@@ -265,6 +269,23 @@ class Learner:
             with torch.no_grad():
                 self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
         self.at = Position(_called(task))
+
+    def _alone(self) -> None:
+        """Reports what a learner or a guard before holds of these weights, and this one does not."""
+        held = elsewhere(self.theta, self._held) if self.method.acts else None
+        if held is not None:
+            whose = "learner" if held.learner else "guard"
+            self._say(
+                f"an earlier {whose} of this network holds {held.learnt} task(s) with {held.method}, and this learner holds none of them: let the "
+                f"earlier {whose} learn the next task too"
+                + (", or learner.load_state_dict(earlier.state_dict()) carries on" if held.learner else "")
+            )
+
+    def _claim(self) -> None:
+        """A task has ended: what is held of the weights is this learner's."""
+        if self.method.acts:
+            self._held.learnt, self._held.marked = self.learnt, mark(self.theta.tensors)
+            claim(self.theta, self._held)
 
     def _knows(self, task: Task) -> None:
         """Counts outputs that stood for something before the first task as seen."""
@@ -472,6 +493,7 @@ class Learner:
         if self.method.rereads:
             self.past.append(self._own(task))
         self.learnt += 1
+        self._claim()
 
     def _own(self, task: Task) -> Examples:
         """The task's training examples; where the task is known they know the outputs that compete for them."""
@@ -607,6 +629,7 @@ class Learner:
                 self.state = ended(self.method, self.state, self._edge(examples, self._mask(None), None))
         self.learnt += 1
         self.at = None
+        self._claim()
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
@@ -783,6 +806,8 @@ class Learner:
             tensors |= found
         meta |= {
             "method": self.method.name,
+            "constants": worded(self.method),
+            "scenario": self.scenario,
             "spec": None if self.spec is None else asdict(self.spec),
             "learnt": self.learnt,
             "seen": list(self.seen),
@@ -805,6 +830,11 @@ class Learner:
             raise MethodError(
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
             )
+        for what, here in (("constants", worded(self.method)), ("scenario", self.scenario)):
+            if meta.get(what, here) != here:
+                raise MethodError(
+                    f"this was saved by a learner with the {what} {meta[what]}, not {here}: build the learner with that"
+                )
         growth = tree.join(list[Growth], meta["growth"], {}, "growth")
         trained = tree.join(dict[str, Tensor], meta["net"], tensors, "net")
         self._fits(growth, trained)

@@ -1,4 +1,4 @@
-"""What guards have learnt of weights, kept for as long as the weights exist.
+"""What guards and learners have learnt of weights, kept for as long as the weights exist.
 
 A guard is made for an optimiser, and many loops make a new optimiser for each task. What a method holds of earlier tasks belongs to the
 weights: a guard that is made anew for them carries on with it. One guard acts on a weight, the one that was made last.
@@ -17,7 +17,7 @@ from .method import Method, Spec
 from .stream import Scenario
 from .vector import Vector
 
-__all__ = ["Protected", "claim", "copied", "known", "mark", "moved", "owner"]
+__all__ = ["Protected", "claim", "copied", "elsewhere", "known", "mark", "moved", "owner"]
 
 
 @dataclass(eq=False)
@@ -41,6 +41,7 @@ class Protected:
     marked: tuple[float, float] | None = None  # as they were when the last task ended
     removed: bool = False  # whether its user removed the guard
     weights: tuple[int, ...] = ()  # of which, in order
+    learner: bool = False  # whether a Learner holds it, with a state of its own
 
 
 _held: Any = WeakTensorKeyDictionary()  # weight -> Protected
@@ -62,6 +63,15 @@ def claim(theta: Vector, held: Protected) -> None:
     held.begun = held.begun or mark(theta.tensors)
     for t in theta.tensors:
         _held[t] = held
+
+
+def elsewhere(theta: Vector, own: Protected) -> Protected | None:
+    """What another guard or learner than that of `own` holds of these weights as they are now."""
+    for held in known(theta):
+        acts = held is not own and held.learnt and not held.removed and held.method.acts
+        if acts and held.marked is not None and not moved(held.marked, mark(theta.tensors)):
+            return held
+    return None
 
 
 def copied(theta: Vector) -> Protected | None:

@@ -343,7 +343,8 @@ def test_a_batch_norm_that_its_user_put_to_rest_rests(how: str) -> None:
     if how == "frozen weights":
         learner.net[1].requires_grad_(True)  # and learns on where it is freed
         anew = Learner(learner.net, L2(1.0), scenario="domain")
-        anew.learn(second)
+        with pytest.warns(LifelongWarning, match="an earlier learner"):
+            anew.learn(second)
         assert not torch.equal(anew.net[1].running_mean, before)
 
 
@@ -575,3 +576,56 @@ def test_a_buffer_that_was_saved_on_another_device_goes_on() -> None:
         )
         learner.learn(stream[1])
         assert learner.state.memory.slots["key"].dtype == torch.float32
+
+
+def test_a_new_learner_for_each_task_says_what_it_does_not_hold() -> None:
+    """A learner is made once. One that is made anew for the same network holds nothing of the tasks before, and said nothing."""
+    stream = toy_stream("task")
+    model = toy_net(stream.outputs)
+    training = Training(lr=0.1, epochs=1)
+    first = Learner(model, L2(1.0), training, scenario="task")
+    first.learn(stream[0])
+    second = Learner(model, L2(1.0), training, scenario="task")
+    with pytest.warns(LifelongWarning, match=r"holds 1 task\(s\) with L2.*load_state_dict"):
+        second.learn(stream[1])
+    guarded = protect(model, sgd(model), EWC(1.0))
+    with pytest.warns(LifelongWarning, match="a learner holds"):
+        guarded.begin()
+
+
+def test_a_learner_that_carries_on_says_nothing() -> None:
+    stream = toy_stream("task")
+    training = Training(lr=0.1, epochs=1)
+    for carry in (True, False):  # of weights that somebody replaced there is nothing to hold
+        model = toy_net(stream.outputs)
+        first = Learner(model, L2(1.0), training, scenario="task")
+        first.learn(stream[0])
+        second = Learner(model, L2(1.0), training, scenario="task")
+        if carry:
+            second.load_state_dict(first.state_dict())
+        else:
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.normal_()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LifelongWarning)
+            second.learn(stream[1])
+
+
+def test_what_a_learner_saved_goes_into_one_with_the_same_constants() -> None:
+    stream = toy_stream("task")
+    saved = Learner(toy_net(stream.outputs), L2(1.0), scenario="task").state_dict()
+    other = Learner(toy_net(stream.outputs), L2(2.0), scenario="task")
+    with pytest.raises(MethodError, match=r"constants L2\(.*strength=1.0.* not L2\(.*strength=2.0"):
+        other.load_state_dict(saved)
+    other = Learner(toy_net(stream.outputs), L2(1.0), scenario="domain")
+    with pytest.raises(MethodError, match="scenario task, not domain"):
+        other.load_state_dict(saved)
+
+
+def test_a_guard_is_not_copied() -> None:
+    """A copy has no hooks: training on with the copied model and its guard held nothing."""
+    model = net()
+    guard = protect(model, sgd(model), L2(1.0))
+    with pytest.raises(MethodError, match="neither copied nor pickled"):
+        copy.deepcopy(guard)
