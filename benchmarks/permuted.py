@@ -33,7 +33,7 @@ METHODS: dict[str, Callable[[float], Method]] = {
     "ewc": EWC,
     "joint_once": lambda _: JointOnce(),
 }
-GRIDS = {"l2": (0.001, 0.003, 0.01, 0.03, 0.1), "si": (0.1, 0.3, 1.0, 3.0), "ewc": (10.0, 30.0, 100.0, 300.0, 1000.0)}
+GRIDS = {"l2": (0.003, 0.01, 0.03), "si": (1.0, 3.0, 10.0), "ewc": (3.0, 10.0, 30.0)}
 TASKS, CHOICE, FRACTION = 10, (1000, 1001), 0.2
 Work = tuple[str, float, int, bool]
 
