@@ -281,8 +281,8 @@ def page(
         ("story.json", "story.json", "the claims with their intervals and margins"),
     ]
     sections.append(Section("reports", "The reports of the parts", kind="links", data=links))
-    said = f"{len(held)} of {len(claims)} claims hold on these seeds: " if len(held) < len(claims) else ""
-    answer = said + "; ".join(claim.says for claim in held)
+    said = f"{len(held)} of {len(claims)} claims hold on these seeds. " if len(held) < len(claims) else ""
+    answer = said + ". ".join(claim.says for claim in held)
     return render(title=title, answer=f"{answer}.", subtitle=varies, story=[], sections=sections)
 
 
@@ -290,5 +290,7 @@ def _picture(figure: Figure, p: Paragraph) -> Picture:
     return Picture(
         data_of(svg(figure).encode(), "image/svg+xml"),
         f"{p.title}. {p.text}",
-        "Lines and points are means over the seeds, bands and bars 95% intervals.",
+        "Means over the seeds; in bold, the task that was just learnt."
+        if p.figure == "matrix"
+        else "Lines and points are means over the seeds, bands and bars 95% intervals.",
     )
