@@ -20,7 +20,14 @@ import lifelong
 ROOT = Path(__file__).parents[1]
 TRANSLATED = sorted([*ROOT.glob("*.zh-CN.md"), *(ROOT / "docs").glob("*.zh-CN.md")])
 PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - set(TRANSLATED))]
-SLOW = {"babi.md", "curriculum.md", "new-classes.md", "release.md", "tutorial.md", "watch.md"}  # each takes more than ten seconds
+SLOW = {
+    "babi.md",
+    "curriculum.md",
+    "new-classes.md",
+    "release.md",
+    "tutorial.md",
+    "watch.md",
+}  # each takes more than ten seconds
 BLOCK = re.compile(r"^```\w+\n.*?^```", re.DOTALL | re.MULTILINE)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(lifelong.__path__, "lifelong."))
 

@@ -116,6 +116,7 @@ def serving(folder: Path, **guard: Any) -> TestClient:
 # --- what a run writes, and what is read of it ---------------------------------------------------------------------------
 def test_a_run_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lifelong.pulse.EVERY", 0.01)
+    monkeypatch.setattr("lifelong.jobs.BETWEEN", 0.0)  # each pause is told of: how fast the machine is does not matter
     out, seen = tmp_path / "run", []
 
     def look(message: Message) -> None:

@@ -25,6 +25,9 @@ from .warned import heard
 __all__ = ["Message", "begun_with", "execute", "no_run", "precision", "recorded", "refuse", "resume"]
 
 
+BETWEEN = 0.2  # seconds between two messages of steps
+
+
 class Message(NamedTuple):
     """What a job says of itself."""
 
@@ -257,7 +260,7 @@ def _work(config: Config, job: Job, folder: Path, tell: Tell) -> None:
 
             def watch(index: int, pause: Any) -> None:
                 nonlocal told
-                if pause is not None and (pause.phase == "end" or time.monotonic() - told > 0.2):
+                if pause is not None and (pause.phase == "end" or time.monotonic() - told >= BETWEEN):
                     told = time.monotonic()
                     tell(Message("step", job, index, pause.step, pause.steps))
 
