@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,16 +46,32 @@ def try_end(method: Method, state: Any, edge: Edge, say: Callable[[str], None]) 
         say(text)
 
 
-def not_held(method: Method, net: nn.Module) -> str:
-    """What of a network in training mode moves with a new task though the method holds weights; empty: nothing."""
-    layers = moving_statistics(net) if method.penalises and "examples" not in method.acts else []
-    if not layers:
-        return ""
-    return (
-        f"{method.name} holds weights and not the running statistics of batch norm ({', '.join(layers[:3])}{', ...' if len(layers) > 3 else ''}), "
-        "which follow the new task and change what earlier tasks are answered: keep these layers in evaluation mode (layer.eval(), in your own "
-        "loop after model.train()), use GroupNorm or LayerNorm, or remember examples (replay)"
-    )
+def not_held(method: Method, net: nn.Module, moved: Sequence[str] = ()) -> list[str]:
+    """What of a network in training mode moves with a new task though the method holds weights: a sentence each.
+
+    Args:
+        moved: the buffers that moved while the last task was learnt.
+    """
+    if not method.penalises or "examples" in method.acts:
+        return []
+    said = []
+    if layers := moving_statistics(net):
+        said.append(
+            f"{method.name} holds weights and not the running statistics of batch norm ({_few(layers)}), which follow the new task and change what "
+            "earlier tasks are answered: keep these layers in evaluation mode (layer.eval(), in your own loop after model.train()), use GroupNorm "
+            "or LayerNorm, or remember examples (replay)"
+        )
+    if moved:
+        said.append(
+            f"{method.name} holds weights and not buffers, and buffers of the network were written to while the last task was learnt ({_few(moved)}): "
+            "where they are statistics of inputs, which change what earlier tasks are answered, keep their layers in evaluation mode, or remember "
+            "examples (replay)"
+        )
+    return said
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
 
 
 def ended(method: Method, state: Any, edge: Edge) -> Any:

@@ -34,7 +34,7 @@ from .parts.fisher import evaluating
 from .protected import Protected, claim, copied, known, mark, moved, owner
 from .random import generator, untouched
 from .ranks import Ranks, bare, whole
-from .sighted import First, plain_width
+from .sighted import First, plain_width, written
 from .stream import Examples, Scenario, Tensors
 from .vector import Vector
 
@@ -155,10 +155,14 @@ class Guard:
         self._fresh = False  # whether this step's batch was mixed
         self._new: Batch | None = None  # what came last, from all ranks
         self._part, self._split = 0, False  # how many new examples the network gets; whether other ranks have others
-        self._met: list[tuple[Batch, Tensor]] = []  # what came since the last step, and what the network answered
+        # what came since the last step, and what the network answered, by the tensor of inputs that it came in (which is kept, so that its id is its own)
+        self._met: dict[tuple[int, int], tuple[Tensor, Batch, Tensor]] = {}
+        self._came: Tensor | None = None
         self._lost = False  # whether this step's loss was ours
         self._tried = "end" not in self._slots  # whether the end of a task was tried before the first one is learnt
         self._versions = 0  # writes to the weights before the task
+        self._buffers: dict[str, tuple[int, int]] = {}  # as they were when the task began
+        self._moved: list[str] = []  # the buffers that the last task wrote to
         self._beside: tuple[float, float] | None = (
             None  # weights that train, and that no guard holds, as the task began
         )
@@ -346,7 +350,7 @@ class Guard:
                 )
         self._begin()
         held.open, held.steps = True, 0
-        self._versions = self._written()
+        self._versions, self._buffers = self._written(), written(self.model)
         self._beside = self._unheld()
 
     def _written(self) -> int:
@@ -427,6 +431,7 @@ class Guard:
         y = y.long()
         if not self._tried:
             self._try(Tensors(x[:2], y[:2], raw=True))
+        self._came = x
         own = self._new = Batch(x, y, self._mask)
         self._fresh, self._lost = True, False
         self._part, self._split = len(y), self.ranks.world > 1
@@ -487,7 +492,10 @@ class Guard:
             answered = output.detach()[: self._part]
             if self._split:
                 [answered] = self.ranks.gather(answered)
-            self._met.append((self._new, answered))
+            assert self._came is not None
+            # a closure that is called several times a step brings the same examples again
+            version = 0 if self._came.is_inference() else self._came._version
+            self._met[id(self._came), version] = self._came, self._new, answered
         return loss
 
     def _takes(self, losses: Tensor, batch: Batch) -> None:
@@ -564,21 +572,21 @@ class Guard:
                     f"information of {self.method.name} is that of one class an example: its importance is another loss's. mas, si and l2 make no "
                     "assumption about the loss"
                 )
-        missed = not_held(self.method, self.model) if self.learnt else ""
-        if missed:
-            self._say(missed)
+        for text in not_held(self.method, self.model, self._moved) if self.learnt else ():
+            self._say(text)
 
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         with torch.no_grad():
             self.state = self._around.after(self.state)
             if "observe" in self._slots:
-                batch, output = self._met[0]
-                if len(self._met) > 1:  # a step after several batches is one after a larger batch
-                    x, y = (torch.cat([getattr(b, of) for b, _ in self._met]) for of in ("x", "y"))
-                    batch, output = batch._replace(x=x, y=y), torch.cat([o for _, o in self._met])
+                met = list(self._met.values())
+                _, batch, output = met[0]
+                if len(met) > 1:  # a step after several batches is one after a larger batch
+                    x, y = (torch.cat([getattr(b, of) for _, b, _ in met]) for of in ("x", "y"))
+                    batch, output = batch._replace(x=x, y=y), torch.cat([o for _, _, o in met])
                 self.state = self.method.observe(self.state, batch, output, self._held.draws)
         self._fresh = self._lost = False
-        self._met = []
+        self._met, self._came = {}, None
         self._held.steps += 1
 
     def consolidate(self, data: Examples | Tensor | tuple[Tensor, Tensor] | Iterable[Any]) -> None:
@@ -626,6 +634,7 @@ class Guard:
             with self._plain():
                 self.state = ended(self.method, self.state, self._edge(examples, self._mask))
         self._left_out()
+        self._moved = [name for name, now in written(self.model).items() if self._buffers.get(name, now) != now]
         held.learnt += 1
         held.open, held.steps, held.classes = False, 0, None
         held.marked = mark(self.theta.tensors) if self._slots else None

@@ -28,7 +28,7 @@ from .parts.fisher import evaluating
 from .protected import Protected, claim, elsewhere, mark
 from .random import derive, generator, untouched
 from .ranks import ALONE, Ranks
-from .sighted import Modes
+from .sighted import Modes, written
 from .stream import Cache, Chunk, Examples, Scenario, Task, Tensors
 from .training import Training
 from .vector import Vector
@@ -146,6 +146,8 @@ class Learner:
         self.known = known  # outputs; None: the tasks say it
         self._modes = Modes()
         self._said: set[str] = set()
+        self._buffers: dict[str, tuple[int, int]] = {}  # as they were when the task began
+        self._moved: list[str] = []  # the buffers that the last task wrote to
         self.spec: Spec | None = None  # known when the first task comes
         self.theta = Vector.of(self.net)
         self.state: Any = None
@@ -268,6 +270,7 @@ class Learner:
         if "begin" in self.method.acts:
             with torch.no_grad():
                 self.state = self.method.begin(self.state, self._edge(task.train, self._mask(task), task))
+        self._buffers = written(self.net)
         self.at = Position(_called(task))
 
     def _alone(self) -> None:
@@ -345,9 +348,9 @@ class Learner:
         """Reports what a penalty does not hold."""
         if self.learnt and self.method.penalises:
             with self._modes.training(self.net):
-                missed = not_held(self.method, self.net)
-            if missed:
-                self._say(missed)
+                missed = not_held(self.method, self.net, self._moved)
+            for text in missed:
+                self._say(text)
 
     def _train(self, examples: Examples, mask: Tensor | None, steps: int) -> Iterator[Tensor]:
         """Runs the present task's steps from where it stands, a chunk at a time."""
@@ -479,6 +482,7 @@ class Learner:
 
     def _leave(self, task: Task, own: Examples, edge: Edge) -> None:
         self.verify()
+        self._moved = [name for name, now in written(self.net).items() if self._buffers.get(name, now) != now]
         before = self.costs.passes
         if "end" in self.method.acts:
             with torch.no_grad(), self._own_random():

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["First", "Modes", "moving_statistics", "plain_width"]
+__all__ = ["First", "Modes", "moving_statistics", "plain_width", "written"]
 
 Norm = nn.modules.batchnorm._NormBase  # of batches, and of instances with running statistics
 
@@ -29,6 +29,18 @@ def moving_statistics(net: nn.Module) -> list[str]:
         for name, m in net.named_modules()
         if isinstance(m, Norm) and m.training and m.running_mean is not None and m.momentum != 0
     ]
+
+
+def written(net: nn.Module) -> dict[str, tuple[int, int]]:
+    """Of each buffer of numbers which tensor it is, and how often it was written to; batch norms, which are reported by themselves, and this
+    package's own modules, whose buffers methods write to, are left out."""
+    return {
+        f"{place}.{name}" if place else name: (id(t), t._version)
+        for place, m in net.named_modules()
+        if not isinstance(m, Norm) and not type(m).__module__.startswith(f"{__package__}.")
+        for name, t in m.named_buffers(recurse=False)
+        if t.is_floating_point() and not t.is_inference()
+    }
 
 
 @final

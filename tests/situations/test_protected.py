@@ -629,3 +629,58 @@ def test_a_guard_is_not_copied() -> None:
     guard = protect(model, sgd(model), L2(1.0))
     with pytest.raises(MethodError, match="neither copied nor pickled"):
         copy.deepcopy(guard)
+
+
+class Centred(nn.Module):
+    """Somebody's own running statistics, in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        return self.layer(x - self.mean)
+
+
+@pytest.mark.parametrize("how", ["protect", "Learner"])
+def test_running_statistics_of_ones_own_are_reported(how: str) -> None:
+    """A penalty holds weights: what else moves with a task is said, once, when the next begins."""
+    model = Centred()
+    x, y = data()
+    if how == "protect":
+        guard = protect(model, optimizer := sgd(model), L2(1.0))
+        steps(model, [optimizer], x, y)
+        guard.consolidate((x, y))
+        with pytest.warns(LifelongWarning, match=r"not buffers.*\(mean\)"):
+            steps(model, [optimizer], x, y)
+    else:
+        learner = Learner(model, L2(1.0), Training(epochs=1), scenario="domain")
+        tasks = [Task(f"t{i}", Tensors(x, y), Tensors(x, y), (0, 1), i) for i in range(2)]
+        learner.learn(tasks[0])
+        with pytest.warns(LifelongWarning, match=r"not buffers.*\(mean\)"):
+            learner.learn(tasks[1])
+
+
+def test_a_closure_that_is_called_several_times_shows_each_example_once() -> None:
+    """LBFGS asks for the loss many times in a step: the buffer counted each example as often."""
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+    guard = protect(model, optimizer, Replay(8, fill="reservoir"))
+    x, y = data()
+    calls = 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        optimizer.zero_grad()
+        batch = guard.mix(x, y)
+        loss = guard.loss(model(batch.x), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    assert calls > 1
+    assert guard.state.memory.seen == len(x)
