@@ -68,7 +68,7 @@ class Config:
         stream = str(said.get("stream", Config.stream))
         methods = _names(said.get("method", "finetune"))
         net = net_of(said)
-        given = {**_drawn(stream), **defaults_of(stream, net), **said}
+        given = {**_drawn(stream), **_usual(stream, net, said), **said}
         known = known_keys(stream, methods, net)
         values: dict[str, Any] = {}
         for key, value in given.items():
@@ -98,7 +98,7 @@ class Config:
             stream_options=group("stream"),
             method_options={part: group(part) for part in dict.fromkeys(_parts(methods))},
             net_options=group("net"),
-            training={k: values[k] for k in _training_keys() if k in values},
+            training=_whole_training({k: values[k] for k in _training_keys() if k in values}),
         )
 
     @staticmethod
@@ -138,7 +138,9 @@ class Config:
 
     @staticmethod
     def load(path: Path) -> Config:
-        return Config.from_keys(read_yaml(path))
+        """That of a run's directory. What it does not say of the training was `Training`'s own default when it was written, whatever the
+        stream's usual training is now."""
+        return Config.from_keys({**_whole_training({}), **read_yaml(path)})
 
     # --- building ---------------------------------------------------------------------------------------------------
     def build_stream(self, seed: int) -> Stream:
@@ -197,6 +199,18 @@ def defaults_of(stream: str, net: str) -> dict[str, Any]:
     return {k: v for k, v in own.items() if k != "net" and (net == usual or not k.startswith("net."))}
 
 
+def _usual(stream: str, net: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults_of`, less what belongs to something that is said to be otherwise: the rate of another optimiser, halving in other epochs."""
+    usual = defaults_of(stream, net)
+    optimizer = said.get("optimizer", usual.get("optimizer", "sgd"))
+    if optimizer != usual.get("optimizer", "sgd"):
+        usual = {k: v for k, v in usual.items() if k not in ("lr", "momentum", "halve_every")}
+        usual["lr"] = 0.1 if optimizer == "sgd" else 0.001
+    if {"epochs", "iterations"} & said.keys():
+        usual.pop("halve_every", None)
+    return usual
+
+
 def options_of(kind: str, entry: Entry) -> list[Option]:
     """The options that a run has of a stream, a method or a network. A stream's seed may be the run's."""
     found = options(entry.load(), ("scenario",))
@@ -243,6 +257,13 @@ def _training_keys() -> tuple[str, ...]:
     from .training import Training
 
     return tuple(f.name for f in fields(Training))
+
+
+def _whole_training(given: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a training says, by the names of its fields."""
+    from .training import Training
+
+    return {f.name: given.get(f.name, f.default) for f in fields(Training)}
 
 
 def known_keys(stream: str, methods: tuple[str, ...], net: str) -> dict[str, Any]:

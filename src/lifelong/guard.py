@@ -31,7 +31,7 @@ from .errors import DataError, MethodError, TrainingError, warn
 from .loaders import Finite, Nothing, Spread, examples_of, finite, outside
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method, weighed
 from .parts.fisher import evaluating
-from .protected import Protected, claim, copied, known, mark, moved, owner
+from .protected import Protected, by_a_learner, claim, copied, known, mark, moved, owner, same
 from .random import generator, untouched
 from .ranks import Ranks, bare, whole
 from .sighted import First, plain_width, written
@@ -172,6 +172,8 @@ class Guard:
         if self._slots:
             self._take_over()
         self.attach(optimizer)
+        if self._slots and self._held not in known(self.theta):
+            claim(self.theta, self._held)
         if self._slots and watch and not self.learnt:
             self._first = First(model, self._wide)
 
@@ -181,9 +183,16 @@ class Guard:
         for held in before:
             began = held.learnt > 0 or held.steps > 0
             alike = (held.method, held.scenario, held.seed) == (self.method, self.scenario, self.seed)
-            same = held.weights == tuple(id(t) for t in self.theta.tensors)
-            there = held.marked is None or held.open or not moved(held.marked, mark(self.theta.tensors))
-            if began and alike and same and there and not held.removed and not held.learner:
+            whole = held.weights == tuple(id(t) for t in self.theta.tensors)
+            now = mark(self.theta.tensors)
+            reset = (
+                held.marked is not None
+                and held.begun is not None
+                and same(held.begun, now)
+                and held.begun != held.marked
+            )
+            there = held.marked is None or held.open or not (reset or moved(held.marked, now))
+            if began and alike and whole and there and not held.removed:
                 self._held = held
                 self._again()
                 if held.open and held.steps and "end" in self._slots:
@@ -194,21 +203,22 @@ class Guard:
             elif began and (not held.removed or (alike and there)):
                 tasks = f"{held.learnt} task(s)" if held.learnt else "the task that had begun"
                 self._dropped = (
-                    f"a learner holds {held.learnt} task(s) of these weights with {held.method}, and this guard holds none of them: let the learner "
-                    "learn the next task too"
-                    if held.learner
-                    else f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
+                    f"these weights were protected before, with {held.method}, and {tasks} that were held then are not held now: "
                     "guard.attach(optimizer) of the guard before carries on, and so does protect with the same method and settings where the "
                     "weights are the same (none frozen or replaced since); guard.load_state_dict(...) goes back to what was saved"
                 )
         other = copied(self.theta) if not before else None
+        learnt = by_a_learner(self.theta) if not before else None
+        if learnt is not None:
+            self._dropped = (
+                f"a learner of this model holds {learnt.tasks} task(s) with {learnt.method.name}, and this guard holds none of them: let the learner "
+                "learn the next task too"
+            )
         if other is not None:
             self._dropped = (
                 f"this is a copy of a model that was protected with {other.method}, and the {other.learnt} task(s) that are held of that one are not "
                 "held of the copy: guard.load_state_dict(guard_before.state_dict()) carries on"
             )
-        if self._held not in before:
-            claim(self.theta, self._held)
 
     def _again(self) -> None:
         """What is derived from what is held."""

@@ -25,7 +25,7 @@ from .growth import Growth, carry_moments, grow
 from .loaders import finite
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method
 from .parts.fisher import evaluating
-from .protected import Protected, claim, elsewhere, mark
+from .protected import Learnt, by_a_guard, by_a_learner, note
 from .random import derive, generator, untouched
 from .ranks import ALONE, Ranks
 from .sighted import Modes, written
@@ -152,7 +152,7 @@ class Learner:
         self.theta = Vector.of(self.net)
         self.state: Any = None
         self.learnt = 0  # tasks
-        self._held = Protected(self.method, scenario, seed, generator(seed, "method/0", self.device), learner=True)
+        self._held = Learnt(self.method, scenario)
         self.seen: tuple[int, ...] = tuple(range(known or 0)) if scenario != "domain" else ()  # classes, sorted
         self._names: dict[int, str] = {}  # what outputs stand for, as the tasks say
         self.at: Position | None = None  # within a task
@@ -275,20 +275,27 @@ class Learner:
 
     def _alone(self) -> None:
         """Reports what a learner or a guard before holds of these weights, and this one does not."""
-        held = elsewhere(self.theta, self._held) if self.method.acts else None
-        if held is not None:
-            whose = "learner" if held.learner else "guard"
+        if not self.method.acts:
+            return
+        guarded, learnt = by_a_guard(self.theta), by_a_learner(self.theta, self._held)
+        if guarded is not None:
             self._say(
-                f"an earlier {whose} of this network holds {held.learnt} task(s) with {held.method}, and this learner holds none of them: let the "
-                f"earlier {whose} learn the next task too"
-                + (", or learner.load_state_dict(earlier.state_dict()) carries on" if held.learner else "")
+                f"a guard of this network holds {guarded.learnt} task(s) with {guarded.method.name}, and this learner holds none of them: go on in the "
+                "loop that is guarded, or guard.remove() first"
+            )
+        elif learnt is not None:
+            alike = (learnt.method, learnt.scenario) == (self.method, self.scenario) and not learnt.grown
+            self._say(
+                f"an earlier learner of this network holds {learnt.tasks} task(s) with {learnt.method.name}, and this learner holds none of them: let "
+                "the earlier one learn the next task too"
+                + (", or learner.load_state_dict(earlier.state_dict()) carries on" if alike else "")
             )
 
-    def _claim(self) -> None:
-        """A task has ended: what is held of the weights is this learner's."""
+    def _note(self) -> None:
+        """A task has ended."""
         if self.method.acts:
-            self._held.learnt, self._held.marked = self.learnt, mark(self.theta.tensors)
-            claim(self.theta, self._held)
+            self._held.tasks, self._held.grown = self.learnt, bool(self.growth)
+            note(Vector.of(self.net), self._held)
 
     def _knows(self, task: Task) -> None:
         """Counts outputs that stood for something before the first task as seen."""
@@ -497,7 +504,7 @@ class Learner:
         if self.method.rereads:
             self.past.append(self._own(task))
         self.learnt += 1
-        self._claim()
+        self._note()
 
     def _own(self, task: Task) -> Examples:
         """The task's training examples; where the task is known they know the outputs that compete for them."""
@@ -633,7 +640,7 @@ class Learner:
                 self.state = ended(self.method, self.state, self._edge(examples, self._mask(None), None))
         self.learnt += 1
         self.at = None
-        self._claim()
+        self._note()
 
     # --- reading out ------------------------------------------------------------------------------------------------
     def scores(self, x: Tensor, task: Task | None = None) -> Tensor:
@@ -876,6 +883,8 @@ class Learner:
         self.learnt, self.seen = tree.join(tuple[int, tuple[int, ...]], [meta["learnt"], meta["seen"]], {}, "tasks")
         self.at = tree.join(Position | None, meta["at"], {}, "at")
         self.known = tree.join(int | None, meta.get("known"), {}, "known")
+        if self.learnt:
+            self._note()
         kept = set(tree.join(list[str], meta.get("resting", []), {}, "resting"))
         for name, module in self.net.named_modules():
             if name in kept:

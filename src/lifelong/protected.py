@@ -17,7 +17,20 @@ from .method import Method, Spec
 from .stream import Scenario
 from .vector import Vector
 
-__all__ = ["Protected", "claim", "copied", "elsewhere", "known", "mark", "moved", "owner"]
+__all__ = [
+    "Learnt",
+    "Protected",
+    "by_a_guard",
+    "by_a_learner",
+    "claim",
+    "copied",
+    "known",
+    "mark",
+    "moved",
+    "note",
+    "owner",
+    "same",
+]
 
 
 @dataclass(eq=False)
@@ -41,7 +54,6 @@ class Protected:
     marked: tuple[float, float] | None = None  # as they were when the last task ended
     removed: bool = False  # whether its user removed the guard
     weights: tuple[int, ...] = ()  # of which, in order
-    learner: bool = False  # whether a Learner holds it, with a state of its own
 
 
 _held: Any = WeakTensorKeyDictionary()  # weight -> Protected
@@ -65,12 +77,41 @@ def claim(theta: Vector, held: Protected) -> None:
         _held[t] = held
 
 
-def elsewhere(theta: Vector, own: Protected) -> Protected | None:
-    """What another guard or learner than that of `own` holds of these weights as they are now."""
+@dataclass(eq=False)
+class Learnt:
+    """What a learner holds of some weights. It owns none of them: whoever steps them acts on them."""
+
+    method: Method
+    scenario: Scenario
+    tasks: int = 0
+    grown: bool = False
+    marked: tuple[float, float] = (0.0, 0.0)  # the weights as its last task left them
+
+
+_learnt: Any = WeakTensorKeyDictionary()  # weight -> Learnt
+
+
+def note(theta: Vector, held: Learnt) -> None:
+    """A learner has ended a task with these weights."""
+    held.marked = mark(theta.tensors)
+    for t in theta.tensors:
+        _learnt[t] = held
+
+
+def by_a_learner(theta: Vector, own: Learnt | None = None) -> Learnt | None:
+    """What a learner other than `own` holds of these weights, as they are now; None: nothing, or of others than they are."""
+    for held in {id(found): found for t in theta.tensors if (found := _learnt.get(t)) is not None}.values():
+        there: Learnt = held
+        if there is not own and same(there.marked, mark([t for t in theta.tensors if _learnt.get(t) is there])):
+            return there
+    return None
+
+
+def by_a_guard(theta: Vector) -> Protected | None:
+    """What a guard holds of these weights, as they are now."""
     for held in known(theta):
-        acts = held is not own and held.learnt and not held.removed and held.method.acts
-        if acts and held.marked is not None and not moved(held.marked, mark(theta.tensors)):
-            return held
+        if held.learnt and not held.removed and held.method.acts and held.marked is not None:
+            return held if same(held.marked, mark(theta.tensors)) else None
     return None
 
 
@@ -106,6 +147,11 @@ def mark(tensors: list[Tensor]) -> tuple[float, float]:
         signed.append((t[::2].sum(dtype=kind) - t[1::2].sum(dtype=kind)).float())
         lengths.append(torch.linalg.vector_norm(t, dtype=kind).float())
     return float(torch.stack(signed).cpu().double().sum()), float(torch.stack(lengths).cpu().double().norm())
+
+
+def same(before: tuple[float, float], now: tuple[float, float]) -> bool:
+    """Whether two marks are of the same weights, but for the order of sums."""
+    return abs(before[0] - now[0]) + abs(before[1] - now[1]) <= 1e-6 * (1e-6 + now[1])
 
 
 def moved(before: tuple[float, float], now: tuple[float, float]) -> bool:

@@ -586,10 +586,10 @@ def test_a_new_learner_for_each_task_says_what_it_does_not_hold() -> None:
     first = Learner(model, L2(1.0), training, scenario="task")
     first.learn(stream[0])
     second = Learner(model, L2(1.0), training, scenario="task")
-    with pytest.warns(LifelongWarning, match=r"holds 1 task\(s\) with L2.*load_state_dict"):
+    with pytest.warns(LifelongWarning, match=r"holds 1 task\(s\) with l2.*load_state_dict"):
         second.learn(stream[1])
     guarded = protect(model, sgd(model), EWC(1.0))
-    with pytest.warns(LifelongWarning, match="a learner holds"):
+    with pytest.warns(LifelongWarning, match="a learner of this model holds"):
         guarded.begin()
 
 
@@ -684,3 +684,58 @@ def test_a_closure_that_is_called_several_times_shows_each_example_once() -> Non
     optimizer.step(closure)
     assert calls > 1
     assert guard.state.memory.seen == len(x)
+
+
+def test_weights_that_are_reset_between_experiments_are_nobodys() -> None:
+    """Methods are compared on one model, whose first weights are loaded again before each: at a small rate no weight is far from them."""
+    stream = toy_stream("task")
+    model = toy_net(stream.outputs)
+    first = copy.deepcopy(model.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LifelongWarning)
+        for method in (L2(1.0), SI(1.0), L2(1.0)):
+            model.load_state_dict(first)
+            Learner(model, method, Training(lr=0.001, epochs=1), scenario="task").learn(stream[0])
+    x, y = data()
+    model = net()
+    first = copy.deepcopy(model.state_dict())
+    for _ in range(2):
+        model.load_state_dict(first)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+        guard = protect(model, optimizer, L2(1.0))
+        if guard._dropped:
+            with pytest.warns(LifelongWarning, match="were protected before"):
+                steps(model, [optimizer], x, y)
+        else:
+            steps(model, [optimizer], x, y)
+        assert guard.learnt == 0  # the experiment before is over
+        guard.consolidate((x, y))
+
+
+def test_a_learner_of_guarded_weights_stops_no_guard() -> None:
+    """The guard goes on; the learner has said that it holds nothing of the guard's tasks."""
+    model = net()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, L2(1.0))
+    x, y = data()
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    learner = Learner(model, Replay(8), Training(epochs=1), scenario="domain")
+    with pytest.warns(LifelongWarning, match=r"a guard of this network holds 1 task"):
+        learner.learn(Task("t", Tensors(x, y), Tensors(x, y), (0, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LifelongWarning)  # the weights were trained without the guard
+        steps(model, [optimizer], x, y)
+
+
+def test_a_refused_guard_leaves_the_one_before_as_it_was() -> None:
+    model = net()
+    optimizer = sgd(model)
+    guard = protect(model, optimizer, L2(1.0))
+    x, y = data()
+    steps(model, [optimizer], x, y)
+    guard.consolidate((x, y))
+    with pytest.raises(MethodError, match="guarded by l2 already"):
+        protect(model, optimizer, EWC(1.0))
+    steps(model, [optimizer], x, y)
+    assert guard.learnt == 1
