@@ -38,8 +38,12 @@ def train(folder: Path, seeds: int, jobs: int, threads: int) -> None:
         with Progress(len(config.methods) * seeds, len(config.build_stream(0))) as progress:
             run = learn(config, folder / name, max(1, jobs // threads), progress)
         R[name] = {method: stack.tolist() for method, stack in stacks(run).items()}
-    found = {"capability": torch.backends.cpu.get_cpu_capability(), "R": R}
+    found = {"capability": torch.backends.cpu.get_cpu_capability(), "recipe": recipe(seeds, threads), "R": R}
     (folder / "R.json").write_text(json.dumps(found))
+
+
+def recipe(seeds: int, threads: int) -> dict[str, str]:
+    return {name: config.to_yaml() for name, config in parts(range(seeds), threads).items()}
 
 
 def holds(R: dict[str, dict[str, np.ndarray]], draws: list[np.ndarray]) -> dict[str, float]:
@@ -64,19 +68,20 @@ def main() -> None:
     for threads in THREADS:
         for capability in CAPABILITIES:
             folder = said.work / f"{capability}-{threads}"
-            if not (folder / "R.json").exists():
+            path = folder / "R.json"
+            if not path.exists() or json.loads(path.read_text()).get("recipe") != recipe(said.seeds, threads):
                 environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
                 environment |= {} if capability == "own" else {"ATEN_CPU_CAPABILITY": capability}
                 command = [sys.executable, __file__, "--work", str(folder), "--seeds", str(said.seeds)]
                 command += ["--jobs", str(said.jobs), "--threads", str(threads)]
                 if subprocess.run(command, env=environment).returncode:
                     sys.exit(f"{capability}, {threads} thread(s): stopped")
-            found = json.loads((folder / "R.json").read_text())
+            found = json.loads(path.read_text())
             R = {n: {m: np.array(stack) for m, stack in part.items()} for n, part in found["R"].items()}
             estimates = {id: c.as_json() for id, c in claims(*R.values()).items()}
             share = holds(R, draws)
             for estimate in estimates.values():
-                del estimate["text"]
+                del estimate["text"], estimate["parts"]
             way = {"capability": capability, "is": found["capability"], "threads": threads}
             ways.append({**way, "holds": share, "all seeds": estimates})
             ends.append(np.concatenate([stack[:, -1].ravel() for part in R.values() for stack in part.values()]))
@@ -88,6 +93,7 @@ def main() -> None:
         seeds=said.seeds,
         drawn=len(SEEDS),
         draws=DRAWS,
+        recipe=recipe(said.seeds, 1),
         ways=ways,
         differing={"share": float((apart > 0).any(0).mean()), "largest": float(apart.max())},
     )

@@ -72,7 +72,7 @@ def main() -> None:
         return float(R[:, 3, 0].mean())
 
     found = {name: measure(name, grid, jobs) for name, grid in GRIDS.items()}
-    while True:
+    for _ in range(6):
         best = {name: max(R, key=lambda s, R=R: acc(R[s])) for name, R in found.items()}
         keep = first(found["ewc"][best["ewc"]])
         enough = [s for s in sorted(found["l2"]) if first(found["l2"][s]) >= keep]
@@ -88,6 +88,8 @@ def main() -> None:
             break
         for name, strengths in missing.items():
             found[name] |= measure(name, strengths, jobs) if strengths else {}
+    else:
+        raise SystemExit(f"the best is still at an end of a grid: { {name: sorted(R) for name, R in found.items()} }")
     chosen = {"ewc": best["ewc"], "l2": enough[0]}
     rows: dict[str, list[dict[str, Any]]] = {
         name: [

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +55,18 @@ def measured(work: list[Work], source: str, folder: Path, jobs: int) -> dict[Wor
     """R of each piece of work: what the directory has of it is not done again."""
     path = folder / "runs.jsonl"
     found: dict[Work, np.ndarray] = {}
+    recipe = f"{source}, {TASKS} tasks, {NET}, {TRAINING}, {FRACTION} held out"
     for line in path.read_text().splitlines() if path.exists() else ():
-        kept = json.loads(line)
-        if kept["training"] == str(TRAINING) and kept["source"] == source:
-            found[tuple(kept["work"])] = np.array(kept["R"])  # type: ignore[index]
+        with suppress(ValueError):  # the last may be torn
+            kept = json.loads(line)
+            if kept["recipe"] == recipe:
+                found[tuple(kept["work"])] = np.array(kept["R"])  # type: ignore[index]
     todo = [piece for piece in work if piece not in found]
     done = each(measure, [(source, *piece) for piece in todo], jobs)
     for i, R in track(done, "runs", total=len(todo)):
         found[todo[i]] = np.array(R)
         with path.open("a") as file:
-            file.write(json.dumps({"training": str(TRAINING), "source": source, "work": todo[i], "R": R}) + "\n")
+            file.write("\n" + json.dumps({"recipe": recipe, "work": todo[i], "R": R}) + "\n")
     return found
 
 
@@ -75,7 +79,7 @@ def further(value: float, up: bool) -> float:
 def choose(source: str, folder: Path, jobs: int) -> dict[str, dict[float, float]]:
     """Of each method the mean held-out accuracy of each strength, in the order of strengths."""
     grids = {name: list(grid) for name, grid in GRIDS.items()}
-    while True:
+    for _ in range(6):
         work = [(m, s, seed, True) for m, grid in grids.items() for s in grid for seed in CHOICE]
         R = measured(work, source, folder, jobs)
         scores = {
@@ -87,6 +91,7 @@ def choose(source: str, folder: Path, jobs: int) -> dict[str, dict[float, float]
             return scores
         for m, best in open_.items():
             grids[m] = sorted([*grids[m], further(best, best == max(grids[m]))])
+    sys.exit(f"the best of {', '.join(open_)} is still at an end of its grid: {grids}")
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def demo_robust(r: dict[str, Any]) -> str:
     ways = r["ways"]
     head = [f"`{w['capability']}`, {count(w['threads'], 'thread')}" for w in ways]
     rows = [
-        [f"`{id}`", *(f"{100 * w['holds'][id]:.1f}% ({w['all seeds'][id]['estimate']:+.1f})" for w in ways)]
+        [f"`{id}`", *(f"{100 * w['holds'][id]:.2f}% ({w['all seeds'][id]['estimate']:+.1f})" for w in ways)]
         for id in ways[0]["holds"]
     ]
     apart = r["differing"]

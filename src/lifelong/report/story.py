@@ -281,8 +281,8 @@ def page(
         ("story.json", "story.json", "the claims with their intervals and margins"),
     ]
     sections.append(Section("reports", "The reports of the parts", kind="links", data=links))
-    said = f"{len(held)} of {len(claims)} claims hold on these seeds. " if len(held) < len(claims) else ""
-    answer = said + ". ".join(claim.says for claim in held)
+    few = [f"{len(held)} of {len(claims)} claims hold on these seeds"] if len(held) < len(claims) else []
+    answer = ". ".join([*few, *(claim.says for claim in held)])
     return render(title=title, answer=f"{answer}.", subtitle=varies, story=[], sections=sections)
 
 
