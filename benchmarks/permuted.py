@@ -1,12 +1,12 @@
 """Permuted MNIST, ten tasks: fine-tuning, L2, SI, EWC and training on all tasks at once, with intervals over seeds.
 
-784-256-256-10, ReLU, Adam at 0.0001, batches of 128, four epochs of 60,000 images a task. With SGD at 0.1 each step moves the weights so far
-that holding some of them buys little: EWC reached 81.8% and L2 81.3%. Strengths come from a stated grid, on a fifth of the training images
+784-256-256-10, ReLU, one epoch of 60,000 images a task, and the recipe of `lifelong demo`: SGD at 0.1 with momentum 0.9, the gradient clipped at
+norm 1, penalties taken implicitly. Without momentum an epoch is too short to learn a task well (EWC reached 81.8% and L2 81.3%). Strengths come from a stated grid, on a fifth of the training images
 that is held out, with seeds and permutations that are none of the reported; a grid whose best value is its first or last is continued.
 
     LIFELONG_DATA=... python benchmarks/permuted.py --work DIRECTORY [--seeds 5] [--jobs 2]
 
-What was measured is kept in the directory, a run a line; the same command goes on from there. About an hour on two cores.
+What was measured is kept in the directory, a run a line; the same command goes on from there. About a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,15 @@ from lifelong.methods import JointOnce
 from lifelong.pool import each
 
 NET = MLP((256, 256))
-TRAINING = Training(optimizer="adam", lr=0.0001, batch_size=128, epochs=4)
+TRAINING = Training(lr=0.1, momentum=0.9, clip=1.0, batch_size=128, epochs=1)
 METHODS: dict[str, Callable[[float], Method]] = {
     "finetune": lambda _: Finetune(),
-    "l2": L2,
-    "si": SI,
-    "ewc": EWC,
+    "l2": partial(L2, implicit=True),
+    "si": partial(SI, implicit=True),
+    "ewc": partial(EWC, implicit=True),
     "joint_once": lambda _: JointOnce(),
 }
-GRIDS = {"l2": (0.003, 0.01, 0.03), "si": (1.0, 3.0, 10.0), "ewc": (3.0, 10.0, 30.0)}
+GRIDS = {"l2": (0.01, 0.03, 0.1), "si": (0.1, 0.3, 1.0), "ewc": (30.0, 100.0, 300.0)}
 TASKS, CHOICE, FRACTION = 10, (1000, 1001), 0.2
 Work = tuple[str, float, int, bool]
 

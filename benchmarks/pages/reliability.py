@@ -8,7 +8,7 @@ from typing import Any
 from pages.cells import measured, table
 
 FAULTS = {
-    "kills": "SIGKILL at a random moment, up to three times in one run, every method",
+    "kills": "SIGKILL at a random moment, up to three times in one run, 26 methods",
     "terms": "SIGTERM in each phase, and at random moments",
     "disk": "a disk that is full from the n-th write on, for n all over a run, with and without half a write; files of a limited size; a file system "
     "of a few kilobytes",

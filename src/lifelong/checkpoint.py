@@ -6,6 +6,7 @@ hashes of both (``sealed.json``, written last) and renamed. Nothing in it is pic
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .claim import Claim
+
+FULL = (
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
+)  # errors of a full disk
 
 __all__ = ["Store", "locked", "write_atomically", "writing"]
 
@@ -56,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another --out"
+            f"cannot write {path}: {error.strerror or error}; {'free some space or ' if error.errno in FULL else ''}choose another --out"
         ) from error
 
 

@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 EPILOG = """\
 A first look:           lifelong demo
-Ten permuted tasks:     lifelong run --stream permuted --method finetune,ewc,joint --ewc.strength 3 --seeds 3
+Ten permuted tasks:     lifelong run --stream permuted --method finetune,ewc,joint --ewc.strength 100 --ewc.implicit true
 The options of a run:   lifelong run --stream permuted --method ewc --help
 """
 
@@ -104,7 +104,9 @@ def _main(args: list[str]) -> int:
     def command(name: str, what: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
 
-    demo = commands.add_parser("demo", help="the story of forgetting in under a minute: two digit corpora, offline")
+    demo = commands.add_parser(
+        "demo", help="a network forgets; L2, EWC and replay compared (offline, about a minute on two idle cores)"
+    )
     demo.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_demo)")
     commands.add_parser("run", help="a stream, one or several methods, some seeds (run --help tells the options)")
     commands.add_parser("order", help="how much the order of a stream's tasks matters (order --help tells the options)")
@@ -181,6 +183,7 @@ def _main(args: list[str]) -> int:
     if said.command in ("methods", "streams", "nets"):
         return _list({"methods": METHODS, "streams": STREAMS, "nets": NETS}[said.command], said.json)
     if said.command == "demo":
+        _imports()
         from .demo import demo as tell_story
 
         return tell_story(said.out or _fresh("demo"))
@@ -698,6 +701,16 @@ def _help(text: str, default: Any) -> str:
     return f"{text.rstrip('.')} (default: {shown})".replace("%", "%%")
 
 
+def _imports() -> None:
+    """What takes long to import, and is not to be broken off."""
+    from .system import held_back
+
+    with held_back():
+        import torch  # noqa: F401
+
+        from . import fitting, report  # noqa: F401
+
+
 def _with_threads(config: Any, engine: Any) -> Any:
     import torch
 
@@ -705,6 +718,7 @@ def _with_threads(config: Any, engine: Any) -> Any:
 
 
 def _resume(folder: Path, said: Mapping[str, Any]) -> int:
+    _imports()
     from .jobs import begun_with, recorded, resume
     from .run import Job
 
@@ -719,6 +733,7 @@ def _resume(folder: Path, said: Mapping[str, Any]) -> int:
 
 
 def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
+    _imports()
     from . import report
     from .fitting import graceful
     from .jobs import execute, refuse

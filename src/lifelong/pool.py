@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast, final
 
 from .errors import MethodError, RunError, warn
-from .system import GROUPS
+from .system import GROUPS, heard_again, held_back
 from .warned import heard
 
 __all__ = ["TRIES", "Engine", "Hear", "Local", "Stop", "Work", "each", "engine_of", "never"]
@@ -148,7 +148,8 @@ class _Processes:
         spawn = multiprocessing.get_context("spawn")
         pipe, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(theirs, os.getpid(), self.function, self.hear is not None))
-        process.start()
+        with held_back():  # the process is not broken off while it imports
+            process.start()
         theirs.close()
         self.workers[pipe] = (process, -1)
         self._next(pipe)
@@ -209,6 +210,8 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
 
     if GROUPS:
         os.setpgid(0, 0)  # Ctrl-C reaches the parent, which asks each once: a second time would mean "at once"
+    if not heard_again():
+        return
     threading.Thread(target=follow_parent, daemon=True).start()
     torch.set_num_threads(1)
 

@@ -144,11 +144,11 @@ def claims(corpora: Stacks, permuted: Stacks) -> dict[str, Claim]:
             "Both corpora at once",
             (
                 part(
-                    "accuracy when trained on both, less that on a corpus just learnt, on the corpus where this is less,",
+                    "on the corpus where it is worse, accuracy after training on both, less that just after learning the corpus,",
                     (both[:, 2] - just).min(axis=1),
                     -3.0,
                 ),
-                part("accuracy when trained on both, on the corpus where it is less,", both[:, 2].min(axis=1), 50.0),
+                part("on the corpus where it is worse, accuracy after training on both", both[:, 2].min(axis=1), 50.0),
             ),
         ),
         Claim(
@@ -225,7 +225,7 @@ def story(
         return ", ".join(f"{value:g}" for value in sorted(chosen[name].grid))
 
     def after_c(name: str) -> str:
-        return ", ".join(f"{percent(end[name][:, task])} of {letter}" for letter, task in zip("ABC", (A, B, C)))
+        return ", ".join(f"{percent(end[name][:, task])} on {letter}" for letter, task in zip("ABC", (A, B, C)))
 
     numbers = {name: three_numbers(permuted[name]) for name in ("finetune", "ewc")}
 
@@ -239,17 +239,17 @@ def story(
         Paragraph(
             "corpora",
             "1. Two corpora, one after the other",
-            f"One network, with two hidden layers of 200 units, learns corpus 1, noisy digits, and then corpus 2, the same digits clean. Untrained it reads "
-            f"{at(turn, 0, 1)} of corpus 1. After corpus 1 it reads {at(turn, 1, 1)} of corpus 1, and {at(turn, 1, 2)} of corpus 2, which "
-            f"it has never seen. Then it learns corpus 2, and nothing is done against forgetting: corpus 2 goes to {at(turn, 2, 2)}, "
-            f"corpus 1 from {at(turn, 1, 1)} to {at(turn, 2, 1)}.",
+            f"One network, with two hidden layers of 200 units, learns corpus 1, noisy digits, and then corpus 2, the same digits clean. Untrained, its "
+            f"accuracy on corpus 1 is {at(turn, 0, 1)}. After corpus 1 it is {at(turn, 1, 1)} on corpus 1, and {at(turn, 1, 2)} on corpus 2, which "
+            f"the network has never seen. Then it learns corpus 2, and nothing is done against forgetting: accuracy on corpus 2 goes to "
+            f"{at(turn, 2, 2)}, on corpus 1 from {at(turn, 1, 1)} to {at(turn, 2, 1)}.",
             [found["forgets"].text],
             "corpora",
         ),
         Paragraph(
             "capacity",
             "2. Is the network too small?",
-            f"Trained on both corpora at once (joint training), the same network reads {at(both, 2, 1)} of corpus 1 and {at(both, 2, 2)} of "
+            f"Trained on both corpora at once (joint training), the same network has {at(both, 2, 1)} on corpus 1 and {at(both, 2, 2)} on "
             "corpus 2. "
             + (
                 "So capacity is not the cause of the forgetting: the network can hold both corpora, and trained on one after the other it does not "
@@ -265,16 +265,16 @@ def story(
             "permuted",
             "3. Three tasks: plain SGD, L2 and EWC",
             "As in figure 2A of the EWC paper (Kirkpatrick et al. 2017), each task shuffles the pixels of the digits in its own way, and tasks "
-            "A, B and C are learnt in turn. L2 holds every weight alike where it was after the last task. EWC holds a weight by its Fisher "
-            f"information: by how much the answers on earlier tasks depend on it. After C, plain SGD reads {after_c('finetune')}; L2 "
+            "A, B and C are learnt in turn. Plain SGD (with momentum; the method finetune) does nothing against forgetting. L2 holds every weight alike where it was after the last task. EWC holds a weight by its Fisher "
+            f"information: by how much the answers on earlier tasks depend on it. After C, accuracy is: plain SGD {after_c('finetune')}; L2 "
             f"{after_c('l2')}; EWC {after_c('ewc')}.",
             [
                 found["ewc_keeps"].text,
                 found["l2_stubborn"].text,
                 f"The strengths were chosen beforehand by {script}, on held-out training images, with other seeds and other permutations. EWC's "
                 f"is {ewc.value:g}, of {grid('ewc')} the one with the best mean accuracy over the three tasks ({100 * ewc.best:.1f}); it had "
-                f"{100 * ewc.a[best]:.1f} on A and {100 * ewc.c[best]:.1f} on C. L2's is {l2.value:g}, of {grid('l2')} the smallest with which it keeps A "
-                f"at least as well as EWC does: {'; '.join(l2.at(i) for i in range(len(l2.grid)) if l2.grid[i] in beside)}. Chosen by mean "
+                f"{100 * ewc.a[best]:.1f} on A and {100 * ewc.c[best]:.1f} on C. L2's is {l2.value:g}, of {grid('l2')} the smallest that kept A at least "
+                f"as well as EWC did on those images: {'; '.join(l2.at(i) for i in range(len(l2.grid)) if l2.grid[i] in beside)}. Chosen by mean "
                 f"accuracy, L2 would be {l2.grid[l2.held_out.index(l2.best)]:g} and reach {100 * l2.best:.1f}.",
             ],
             "permuted",
@@ -296,14 +296,14 @@ def story(
             "replay",
             "5. A small replay buffer",
             f"Another remedy keeps examples. Replay holds {slots} examples of the tasks so far, and each step learns from {mixed[0]} of them beside "
-            f"{mixed[1]} new ones. After C it reads {after_c('replay')}. EWC keeps two numbers a weight, and no example.",
+            f"{mixed[1]} new ones. After C its accuracy is {after_c('replay')}. EWC keeps two numbers a weight, and no example.",
             [found["replay_keeps"].text],
             "replay",
         ),
         Paragraph(
             "next",
             "6. What to run next",
-            "Each part above is a directory of its own, with a report, results and checkpoints.",
-            [f"{command}: {what}" for command, what in commands],
+            "Each part above is a run directory of its own, with a report, results and checkpoints.",
+            [f"{what}: {command}" for command, what in commands],
         ),
     ]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["GROUPS", "flushed", "locked_here", "open_plain", "running"]
+__all__ = ["GROUPS", "flushed", "heard_again", "held_back", "locked_here", "open_plain", "running"]
 
 GROUPS = hasattr(os, "setpgid")  # whether a process can leave the group that the terminal's Ctrl-C reaches
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -55,6 +59,31 @@ def flushed(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within it Ctrl-C waits: an import that it breaks off leaves a module half made, and torch's may end the process. A process that is
+    started within it has it held back as well. Where the system holds no signals back (Windows) nothing is done."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heard_again() -> bool:
+    """From now on Ctrl-C reaches this process, which was started with it held back. False: it has come already."""
+    try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        time.sleep(0)  # where one that came is noticed
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def running(pid: int) -> bool | None:
