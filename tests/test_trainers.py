@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -498,6 +500,18 @@ def test_lightning_ends_on_the_weights_of_fit(method: Method) -> None:
         by_fit.learn(task)
         lightning_fit(module, task, own)
     assert same(weights(by_fit.net), weights(net))
+
+
+def test_a_callback_is_copied_without_its_guard() -> None:
+    """Averaging of weights copies the module, and with it a callback that the module keeps: the copy has what was carried, and goes on."""
+    stream = toy_stream("class")
+    net, own = toy_net(stream.outputs), lightning_keeper(EWC(10.0))
+    for i, task in enumerate(stream):
+        if i:
+            own = pickle.loads(pickle.dumps(copy.deepcopy(own)))
+            assert own.guard is None
+        lightning_fit(lit(net, own), task, own)
+        assert own.guard.learnt == i + 1
 
 
 def test_a_lightning_trainer_that_has_had_its_epochs_is_refused() -> None:

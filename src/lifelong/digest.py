@@ -7,6 +7,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from .random import untouched
 from .stream import Examples, Stream
 
-__all__ = ["digest", "named", "same_data", "trace", "worded"]
+__all__ = ["constants", "differing", "digest", "named", "same_data", "trace", "worded"]
 
 ROWS = 64  # examples of each part of a task that a trace is of
 
@@ -48,6 +49,36 @@ def named(net: Any) -> str:
 def worded(value: Any) -> str:
     """What `value` says of itself, without addresses, which are others in every process."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
+def constants(method: Any) -> dict[str, Any]:
+    """What a method is made of, as JSON has it: two methods that are equal say the same, 1 and 1.0, a list and a tuple alike."""
+    return {f.name: _constant(getattr(method, f.name)) for f in fields(method)} if is_dataclass(method) else {}
+
+
+def _constant(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class": type(value).__name__, **constants(value)}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, int | float | np.integer | np.floating):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_constant(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(worded, value))
+    return worded(value)
+
+
+def differing(there: Any, here: dict[str, Any]) -> list[str]:
+    """The constants that were saved with other values than they have here. One that only one of the two has is of another version."""
+    if not isinstance(there, dict):
+        return []
+    return [f"{k} {_shown(there[k])} there, {_shown(here[k])} here" for k in there if k in here and there[k] != here[k]]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def trace(stream: Stream) -> list[list[float] | None]:

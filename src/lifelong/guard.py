@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from . import tree
 from .around import Around
 from .beforehand import ended, not_held, try_end
-from .digest import worded
+from .digest import constants, differing
 from .errors import DataError, MethodError, TrainingError, warn
 from .loaders import Finite, Nothing, Spread, examples_of, finite, outside
 from .method import Batch, Costs, Edge, Method, Spec, cross_entropy, is_method, weighed
@@ -85,9 +85,7 @@ def protect(
     )
 
 
-def _other(what: str, there: Any, here: Any) -> str:
-    if what == "constants":
-        return f"this was saved by {there}, and this guard has {here}: protect with the constants of before"
+def _other(there: Any, here: Any) -> str:
     differ = [f"{a} there, {b} here" for a, b in zip(there, here) if a != b] or [
         f"{len(there)} there, {len(here)} here"
     ]
@@ -736,7 +734,7 @@ class Guard:
         tensors, skeleton = tree.split({"state": held.state, "draws": held.draws}, "guard")
         meta = {
             "method": self.method.name,
-            "constants": worded(self.method),
+            "constants": constants(self.method),
             "weights": [list(t.shape) for t in self.theta.tensors],
             "mark": mark(self.theta.tensors)
             if self._slots
@@ -774,9 +772,13 @@ class Guard:
             raise MethodError(
                 f"this was saved in the scenario {meta['scenario']!r}, and this guard is in {self.scenario!r}: protect(..., scenario=...) as before"
             )
-        for key, here in (("constants", worded(self.method)), ("weights", [list(t.shape) for t in self.theta.tensors])):
-            if meta.get(key, here) != here:
-                raise MethodError(_other(key, meta[key], here))
+        if others := differing(meta.get("constants"), constants(self.method)):
+            raise MethodError(
+                f"this was saved by a guard with {'; '.join(others)}: protect with the constants of before"
+            )
+        here = [list(t.shape) for t in self.theta.tensors]
+        if meta.get("weights", here) != here:
+            raise MethodError(_other(meta["weights"], here))
         present = mark(self.theta.tensors) if self._slots else (0.0, 0.0)
         saved_mark: tuple[float, float] = tuple(meta.get("mark", present))
         if moved(saved_mark, present):

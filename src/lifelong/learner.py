@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from . import tree
 from .around import Around
 from .beforehand import ended, not_held, try_end
-from .digest import worded
+from .digest import constants, differing
 from .errors import DataError, MethodError, TrainingError, warn
 from .growth import Growth, carry_moments, grow
 from .loaders import finite
@@ -817,7 +817,7 @@ class Learner:
             tensors |= found
         meta |= {
             "method": self.method.name,
-            "constants": worded(self.method),
+            "constants": constants(self.method),
             "scenario": self.scenario,
             "spec": None if self.spec is None else asdict(self.spec),
             "learnt": self.learnt,
@@ -841,11 +841,10 @@ class Learner:
             raise MethodError(
                 f"this was saved by the method {meta['method']!r}, not {self.method.name!r}: build the learner with that"
             )
-        for what, here in (("constants", worded(self.method)), ("scenario", self.scenario)):
-            if meta.get(what, here) != here:
-                raise MethodError(
-                    f"this was saved by a learner with the {what} {meta[what]}, not {here}: build the learner with that"
-                )
+        others = differing(meta.get("constants"), constants(self.method))
+        others += differing({"scenario": meta.get("scenario", self.scenario)}, {"scenario": self.scenario})
+        if others:
+            raise MethodError(f"this was saved by a learner with {'; '.join(others)}: build the learner as it was")
         growth = tree.join(list[Growth], meta["growth"], {}, "growth")
         trained = tree.join(dict[str, Tensor], meta["net"], tensors, "net")
         self._fits(growth, trained)

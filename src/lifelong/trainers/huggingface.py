@@ -82,6 +82,10 @@ class LifelongCallback(TrainerCallback):  # type: ignore[misc]  # it has types, 
         self._batch: Batch | None = None
         self._passed = False  # whether a gradient came back through the method's loss
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has what was carried from task to task, and no guard: that belongs to a model and its optimizer."""
+        return {k: v for k, v in vars(self).items() if k != "examples"} | {"guard": None, "_hooks": [], "_batch": None}
+
     # --- a task -----------------------------------------------------------------------------------------------------
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any

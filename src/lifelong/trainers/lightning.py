@@ -67,6 +67,10 @@ class LifelongCallback(Callback):
         self._saved: dict[str, Any] | None = None  # what is carried from task to task
         self._trained = False  # whether the present `fit` came to train
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has what was carried from task to task, and no guard: that belongs to a model and its optimizer."""
+        return {k: v for k, v in vars(self).items() if k != "examples"} | {"guard": None, "_trained": False}
+
     # --- a task -----------------------------------------------------------------------------------------------------
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._trained = False
