@@ -234,3 +234,19 @@ def test_progress_is_shown_from_the_start(tmp_path: Path, monkeypatch: pytest.Mo
     said = capsys.readouterr().err
     assert "Ctrl-C keeps" in said
     assert "learns   two-corpora: finetune, joint_once" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.5, 1.0, 2.5, 4.0])
+def test_ctrl_c_in_the_first_seconds(after: float, tmp_path: Path) -> None:
+    """While modules are imported and processes start: the command ends in a sentence."""
+    command = [str(Path(sys.executable).with_name("lifelong")), "demo", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "stopped" in said
+    assert "Traceback" not in said

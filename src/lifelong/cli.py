@@ -708,7 +708,7 @@ def _imports() -> None:
     with held_back():
         import torch  # noqa: F401
 
-        from . import fitting, report  # noqa: F401
+        from . import demo, fitting, jobs, methods, nets, report, streams  # noqa: F401
 
 
 def _with_threads(config: Any, engine: Any) -> Any:

@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast, final
 
@@ -148,6 +149,8 @@ class _Processes:
         spawn = multiprocessing.get_context("spawn")
         pipe, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(theirs, os.getpid(), self.function, self.hear is not None))
+        if GROUPS:
+            resource_tracker.ensure_running()  # by itself it would let Ctrl-C through again
         with held_back():  # the process is not broken off while it imports
             process.start()
         theirs.close()
