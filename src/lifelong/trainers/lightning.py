@@ -69,7 +69,10 @@ class LifelongCallback(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has what was carried from task to task, and no guard: that belongs to a model and its optimizer."""
-        return {k: v for k, v in vars(self).items() if k != "examples"} | {"guard": None, "_trained": False}
+        own = {
+            k: v for k, v in vars(self).items() if k not in ("examples", "log", "log_dict")
+        }  # the latter are Lightning's
+        return own | {"guard": None, "_trained": False}
 
     # --- a task -----------------------------------------------------------------------------------------------------
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
