@@ -6,10 +6,12 @@ import contextlib
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from lifelong import Training
 from lifelong.cli import main
 from lifelong.config import Config, known_keys
 from lifelong.errors import DataError, MethodError
@@ -283,3 +285,32 @@ def test_resume_says_what_it_goes_on_from(tmp_path: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main(["resume", str(out)]) == 0
     assert "goes on  finetune seed 0: 2 of 2 tasks; replay seed 0: 2 of 2 tasks" in capsys.readouterr().err
+
+
+def test_a_run_folder_keeps_the_training_that_it_was_written_with(tmp_path: Path) -> None:
+    """What an older folder does not say is `Training`'s own default, and not the stream's usual training of today."""
+    path = tmp_path / "config.yaml"
+    path.write_text("stream: {name: two_corpora, seed: 0}\nmethod: ewc\nlr: 0.1\nepochs: 20\nseeds: [0, 1]\n")
+    assert Config.load(path).build_training() == Training(lr=0.1, epochs=20)
+    usual = Config.from_keys({"stream": "two_corpora"}).build_training()
+    assert (usual.optimizer, usual.lr, usual.halve_every) == ("adam", 0.001, 4)
+    path.write_text(Config.from_keys({"stream": "two_corpora"}).to_yaml())
+    assert Config.load(path).build_training() == usual
+
+
+@pytest.mark.parametrize(
+    ("said", "lr", "momentum", "halve_every"),
+    [
+        ({"stream": "two_corpora", "optimizer": "sgd"}, 0.1, 0.0, None),
+        ({"stream": "two_corpora", "optimizer": "sgd", "lr": 0.3}, 0.3, 0.0, None),
+        ({"stream": "two_corpora", "epochs": 40}, 0.001, 0.0, None),
+        ({"stream": "permuted", "optimizer": "adam"}, 0.001, 0.0, None),
+        ({"stream": "permuted", "optimizer": "sgd"}, 0.1, 0.9, None),
+    ],
+    ids=["another optimizer", "and its rate", "more epochs", "adam for sgd", "the usual one"],
+)
+def test_usual_constants_belong_to_the_usual_optimizer(
+    said: dict[str, Any], lr: float, momentum: float, halve_every: int | None
+) -> None:
+    training = Config.from_keys(said).build_training()
+    assert (training.lr, training.momentum, training.halve_every) == (lr, momentum, halve_every)

@@ -104,7 +104,7 @@ def test_a_story_that_the_numbers_do_not_tell_is_not_told(id: str, change: dict[
         permuted,
         chosen=CHOSEN,
         slots=SLOTS,
-        mixed=MIXED,
+        mixed=(MIXED, 128),
         script=SCRIPT,
         commands=[("lifelong methods", "all")],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from lifelong.report.words import count
 from pages.cells import measured, table
 
 FAULTS = {
@@ -58,7 +59,7 @@ def faults(r: dict[str, Any]) -> str:
 
 def demo_robust(r: dict[str, Any]) -> str:
     ways = r["ways"]
-    head = [f"`{w['capability']}`, {count(w['threads'], 'thread')}" for w in ways]
+    head = [f"`{w['capability']}`, {count([w['threads']], 'thread')}" for w in ways]
     rows = [
         [f"`{id}`", *(f"{100 * w['holds'][id]:.2f}% ({w['all seeds'][id]['estimate']:+.1f})" for w in ways)]
         for id in ways[0]["holds"]
@@ -75,10 +76,6 @@ def demo_robust(r: dict[str, Any]) -> str:
         f"the end differ in at least one way from the first, by up to {100 * apart['largest']:.0f} points.\n\n"
         + measured(r, "python benchmarks/demo_robust.py")
     )
-
-
-def count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' if n != 1 else ''}"
 
 
 RELIABILITY = """# Reliability

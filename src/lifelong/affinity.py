@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .checkpoint import write_atomically
+from .checkpoint import instead, write_atomically
 from .claim import claimed
 from .digest import digest, named
 from .errors import DataError, MethodError, RunError
@@ -352,7 +352,7 @@ def _save(path: Path, tensors: dict[str, Tensor], spent: dict[str, float]) -> No
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise RunError(
-            f"cannot write {path}: {error.strerror}; what was measured before is kept: free some space and say the same again"
+            f"cannot write {path}: {error.strerror}; what was measured before is kept: {instead(error, 'say the same again')}"
         ) from error
 
 

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from .claim import Claim
 
-FULL = (
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
-)  # errors of a full disk
+__all__ = ["Store", "instead", "locked", "write_atomically", "writing"]
 
-__all__ = ["Store", "locked", "write_atomically", "writing"]
+
+def instead(error: OSError, then: str) -> str:
+    """What to do where something could not be written: `then`, after freeing some space where the disk is full."""
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return f"free some space and {then}" if full else then
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -61,7 +63,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {error.strerror or error}; {'free some space or ' if error.errno in FULL else ''}choose another --out"
+            f"cannot write {path}: {error.strerror or error}; {instead(error, 'say the same again, or choose another --out')}"
         ) from error
 
 
@@ -118,7 +120,7 @@ class Store:
             shutil.rmtree(beside, ignore_errors=True)
             raise RunError(
                 f"cannot write the checkpoint {self.folder / str(number)}: {error.strerror or error}; the one before is whole: "
-                "free some space and resume"
+                f"{instead(error, 'resume')}"
             ) from error
         for old in (
             *self._folders()[:-2],

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -457,6 +458,8 @@ def _engine(said: Mapping[str, Any], threads: int = 1) -> Any:
 
 # --- run ---------------------------------------------------------------------------------------------------------------
 def _run(args: list[str], command: str) -> int:
+    if not {"-h", "--help"} & set(args):
+        _imports()
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--config", "--stream", "--method", "--net"):
         first.add_argument(flag)
@@ -706,9 +709,11 @@ def _imports() -> None:
     from .system import held_back
 
     with held_back():
-        import torch  # noqa: F401
-
-        from . import demo, fitting, jobs, methods, nets, report, streams  # noqa: F401
+        for name in (
+            "torch",
+            *(f"lifelong.{part}" for part in ("demo", "jobs", "fitting", "methods", "nets", "streams", "report")),
+        ):
+            import_module(name)
 
 
 def _with_threads(config: Any, engine: Any) -> Any:
@@ -733,7 +738,6 @@ def _resume(folder: Path, said: Mapping[str, Any]) -> int:
 
 
 def _execute(config: Any, folder: Path, engine: Any, again: bool) -> int:
-    _imports()
     from . import report
     from .fitting import graceful
     from .jobs import execute, refuse

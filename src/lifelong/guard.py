@@ -183,13 +183,8 @@ class Guard:
             alike = (held.method, held.scenario, held.seed) == (self.method, self.scenario, self.seed)
             whole = held.weights == tuple(id(t) for t in self.theta.tensors)
             now = mark(self.theta.tensors)
-            reset = (
-                held.marked is not None
-                and held.begun is not None
-                and same(held.begun, now)
-                and held.begun != held.marked
-            )
-            there = held.marked is None or held.open or not (reset or moved(held.marked, now))
+            reset = held.begun is not None and same(held.begun, now)  # to where they were before its first task
+            there = held.marked is None or held.open or same(held.marked, now) or not (reset or moved(held.marked, now))
             if began and alike and whole and there and not held.removed:
                 self._held = held
                 self._again()

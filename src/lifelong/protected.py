@@ -100,18 +100,20 @@ def note(theta: Vector, held: Learnt) -> None:
 
 def by_a_learner(theta: Vector, own: Learnt | None = None) -> Learnt | None:
     """What a learner other than `own` holds of these weights, as they are now; None: nothing, or of others than they are."""
-    for held in {id(found): found for t in theta.tensors if (found := _learnt.get(t)) is not None}.values():
-        there: Learnt = held
-        if there is not own and same(there.marked, mark([t for t in theta.tensors if _learnt.get(t) is there])):
-            return there
+    every: list[Learnt] = [_learnt[t] for t in theta.tensors if t in _learnt]
+    for held in {id(found): found for found in every}.values():
+        of_it = [t for t in theta.tensors if _learnt.get(t) is held]
+        if held is not own and same(held.marked, mark(of_it)):
+            return held
     return None
 
 
 def by_a_guard(theta: Vector) -> Protected | None:
     """What a guard holds of these weights, as they are now."""
     for held in known(theta):
-        if held.learnt and not held.removed and held.method.acts and held.marked is not None:
-            return held if same(held.marked, mark(theta.tensors)) else None
+        acts = held.learnt and not held.removed and held.method.acts
+        if acts and held.marked is not None and same(held.marked, mark(theta.tensors)):
+            return held
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -701,16 +702,25 @@ def test_weights_that_are_reset_between_experiments_are_nobodys() -> None:
     x, y = data()
     model = net()
     first = copy.deepcopy(model.state_dict())
-    for _ in range(2):
+    for says in (False, True):
         model.load_state_dict(first)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
         guard = protect(model, optimizer, L2(1.0))
-        if guard._dropped:
-            with pytest.warns(LifelongWarning, match="were protected before"):
-                steps(model, [optimizer], x, y)
-        else:
+        with pytest.warns(LifelongWarning, match="were protected before") if says else nullcontext():
             steps(model, [optimizer], x, y)
         assert guard.learnt == 0  # the experiment before is over
+        guard.consolidate((x, y))
+
+
+def test_a_task_that_hardly_moved_the_weights_is_carried_on_with() -> None:
+    """They are where the experiment began, and where its first task left them."""
+    model = net()
+    x, y = data()
+    for learnt in (0, 1, 2):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-12)
+        guard = protect(model, optimizer, L2(1.0))
+        assert guard.learnt == learnt
+        steps(model, [optimizer], x, y)
         guard.consolidate((x, y))
 
 

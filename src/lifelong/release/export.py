@@ -12,6 +12,7 @@ from typing import Any, final, get_args
 import torch
 from torch import Tensor
 
+from ..checkpoint import instead
 from ..errors import MethodError, RunError
 from ..recall import recall
 from ..stream import Stream
@@ -91,7 +92,7 @@ def export(
         os.rename(beside, out)
     except OSError as error:
         raise RunError(
-            f"cannot write {out}: {error.strerror or error}; free some space or choose another --out"
+            f"cannot write {out}: {error.strerror or error}; {instead(error, 'say the same again, or choose another --out')}"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
