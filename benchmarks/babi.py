@@ -24,9 +24,6 @@ Each part adds to results/babi.json and draws its pictures; parts that are there
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +34,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from environment import DOCS, RESULTS, save
+from harness import Benchmark, pairs, say
 from lifelong import (
     AGEM,
     EWC,
@@ -55,10 +52,11 @@ from lifelong import (
     fit,
     interval,
 )
+from lifelong.core.examples import Joined
 from lifelong.nets import MemoryNetwork
 from lifelong.report import figures, look
-from lifelong.stream import Joined
 from lifelong.streams import babi
+from stored import load
 
 NET = MemoryNetwork()
 LR, CLIP = 0.16, 1.25
@@ -117,20 +115,21 @@ def restart_each(seed: int) -> dict[str, Any]:
     return {"seed": seed, "training_errors": trained, "test_errors": test, "seconds": time.perf_counter() - began}
 
 
-def each(restarts: int, before: dict[str, Any] | None) -> None:
-    found = [] if before is None else before["restarts"]
+def each(bench: Benchmark, restarts: int) -> None:
+    found = bench.before().get("each", {}).get("restarts", [])
     for seed in range(len(found), restarts):
         found = [*found, restart_each(seed)]
         best = [min(found, key=lambda r: r["training_errors"][k])["test_errors"][k] for k in range(20)]
         mean = float(np.mean(best))
         verdict = "agrees" if mean <= EACH_MEAN + WITHIN else "differs"
         part = {"restarts": found, "errors": best, "mean": mean, "verdict": verdict}
-        keep(each={**part, "net": str(MemoryNetwork(units=20)), "published_mean": EACH_MEAN, "port": EACH_PORT})
-        print(seed, mean, verdict, file=sys.stderr, flush=True)
+        about = {"net": str(MemoryNetwork(units=20)), "published_mean": EACH_MEAN, "port": EACH_PORT}
+        bench.add(1, each={**part, **about})
+        say(seed, mean, verdict)
 
 
-def joint(restarts: int, before: dict[str, Any] | None) -> None:
-    found = [] if before is None else before["restarts"]
+def joint(bench: Benchmark, restarts: int) -> None:
+    found = bench.before().get("joint", {}).get("restarts", [])
     for seed in range(len(found), restarts):
         found = [*found, restart(seed)]
         best = min(found, key=lambda r: r["training_error"])
@@ -143,33 +142,32 @@ def joint(restarts: int, before: dict[str, Any] | None) -> None:
             "mean": mean,
             "verdict": verdict,
         }
-        keep(
-            joint={**part, "net": str(NET), "published": PUBLISHED, "published_mean": PUBLISHED_MEAN, "port": PORT_MEAN}
-        )
-        print(seed, best["seed"], mean, verdict, file=sys.stderr, flush=True)
-    (DOCS / "babi-joint.png").write_bytes(draw_bars(kept()["joint"]))
+        theirs = {"published": PUBLISHED, "published_mean": PUBLISHED_MEAN, "port": PORT_MEAN}
+        bench.add(1, joint={**part, "net": str(NET), **theirs})
+        say(seed, best["seed"], mean, verdict)
+    bench.picture("babi-joint.png", draw_bars(bench.before()["joint"]))
 
 
 # --- one after another --------------------------------------------------------------------------------------------------
-def sequence(names: list[str], epochs: int, seed: int) -> None:
+def sequence(bench: Benchmark, names: list[str], epochs: int, seed: int) -> None:
     stream = babi("en")
     training = Training(lr=0.32, clip=CLIP, batch_size=32, epochs=epochs)
     ewc = partial(EWC, importance="sampled", implicit=True)
     make: dict[str, Callable[[], Method]] = {
         "finetune": Finetune,
         "replay": lambda: Replay(640),
-        "agem": lambda: AGEM(640, batch=64),
+        "agem": lambda: AGEM(640, batch_size=64),
         "gem": lambda: GEM(32),
         "lwf": LwF,
         "joint": Joint,
     }
-    part = kept().get("sequence", {"R": {}, "methods": {}, "train_seconds": {}})
+    part = bench.before().get("sequence", {"R": {}, "methods": {}, "train_seconds": {}})
     part |= {"net": str(NET), "training": str(training), "seed": seed, "tasks": [t.name for t in stream]}
     for name in names:
         if name == "ewc":
             choice = choose(ewc, GRID, NET, stream, training, seeds=[1000])
             part["strength"] = choice._asdict()
-            print(choice, file=sys.stderr, flush=True)
+            say(choice)
             method: Method = ewc(choice.value)
         else:
             method = make[name]()
@@ -177,13 +175,13 @@ def sequence(names: list[str], epochs: int, seed: int) -> None:
         R = run.matrix(name, seed)
         part["R"][name], part["methods"][name] = R.R.tolist(), str(method)
         part["train_seconds"][name] = sum(next(iter(run.records.values())).train_seconds)
-        print(name, R.acc, R.bwt, file=sys.stderr, flush=True)
-        keep(sequence=part)
-    draw_sequence()
+        say(name, R.acc, R.bwt)
+        bench.add(1, sequence=part)
+    bench.picture("babi-sequence.png", draw_sequence(bench.before()))
 
 
 # --- from one kind to another -------------------------------------------------------------------------------------------
-def transfer(seeds: int, epochs: int) -> None:
+def transfer(bench: Benchmark, seeds: int, epochs: int) -> None:
     """Accuracy on task 10 when one earlier kind was learnt before it, less that without: by seed, in percent."""
     stream = babi("en")
     training = Training(lr=0.32, clip=CLIP, batch_size=32, epochs=epochs)
@@ -197,24 +195,23 @@ def transfer(seeds: int, epochs: int) -> None:
     gain = {}
     for k in range(1, LATE):
         gain[k] = [a - b for a, b in zip(last([k, LATE]), alone)]
-        print(k, gain[k], file=sys.stderr, flush=True)
-    keep(
+        say(k, gain[k])
+    bench.add(
+        1,
         transfer={
             "on": stream[LATE - 1].name,
             "training": str(training),
             "seeds": seeds,
             "alone": interval(alone)._asdict(),
             "gain": {stream[k - 1].name: interval(g)._asdict() for k, g in gain.items()},
-        }
+        },
     )
-    (DOCS / "babi-transfer.png").write_bytes(draw_transfer(kept()["transfer"]))
+    bench.picture("babi-transfer.png", draw_transfer(bench.before()["transfer"]))
 
 
 # --- speed --------------------------------------------------------------------------------------------------------------
-def speed(pairs: int, epochs: int) -> None:
+def speed(bench: Benchmark, n: int, epochs: int) -> None:
     """Joint training, softmax and noise on, beside a loop that does the same arithmetic."""
-    from overhead import pairs as in_turn
-
     stream = babi("en").hold_out(0.1)
     task = together(stream)
     x, y = (torch.cat(parts) for parts in zip(*[(c.x, c.y) for c in task.train.all(len(task.train))]))
@@ -237,21 +234,10 @@ def speed(pairs: int, epochs: int) -> None:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
                 optimizer.step()
 
-    found = in_turn(ours, by_hand, pairs)
-    keep(speed={**found, "questions": len(y) * epochs, "pairs": pairs})
+    bench.add(1, speed={**pairs(ours, by_hand, n), "questions": len(y) * epochs, "pairs": n})
 
 
-# --- results ------------------------------------------------------------------------------------------------------------
-def kept() -> dict[str, Any]:
-    path = RESULTS / "babi.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return {k: v for k, v in found.items() if k in ("joint", "each", "sequence", "transfer", "speed")}
-
-
-def keep(**part: Any) -> None:
-    save("babi", 1, **{**kept(), **part})
-
-
+# --- pictures -----------------------------------------------------------------------------------------------------------
 def draw_bars(r: dict[str, Any]) -> bytes:
     with figures.drawing():
         figure = figures.new(7.6, 3.6)
@@ -267,9 +253,9 @@ def draw_bars(r: dict[str, Any]) -> bytes:
     return figures.png(figure)
 
 
-def draw_sequence() -> None:
+def draw_sequence(found: dict[str, Any]) -> bytes:
     """A panel for each of the twenty tasks, all with the same axes."""
-    r, together_ = kept()["sequence"], kept().get("joint")
+    r, together_ = found["sequence"], found.get("joint")
     style = figures.colours(list(r["R"]))
     T = len(r["tasks"])
     with figures.drawing():
@@ -293,7 +279,7 @@ def draw_sequence() -> None:
         look.footnote(figure, f"Across: tasks learnt; the task's own training is shaded. One seed ({r['seed']}).")
         figure.supylabel("accuracy on the task, percent", fontsize=look.TEXT)
         figure.legend(*panels.flat[0].get_legend_handles_labels(), frameon=False, loc="outside upper left", ncols=4)
-    (DOCS / "babi-sequence.png").write_bytes(figures.png(figure))
+    return figures.png(figure)
 
 
 def draw_transfer(r: dict[str, Any]) -> bytes:
@@ -316,30 +302,28 @@ def draw_transfer(r: dict[str, Any]) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["joint", "each", "sequence", "transfer", "speed", "draw"])
-    parser.add_argument("--restarts", type=int, default=10)
-    parser.add_argument("--methods", default="finetune,ewc,lwf,replay,agem,gem,joint")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=7)
-    said = parser.parse_args()
+    bench = Benchmark("babi", __doc__, seeds=3, pairs=7, methods="finetune,ewc,lwf,replay,agem,gem,joint")
+    bench.flag("part", choices=["joint", "each", "sequence", "transfer", "speed", "draw"])
+    bench.flag("--restarts", type=int, default=10)
+    bench.flag("--epochs", type=int, default=10)
+    bench.flag("--seed", type=int, default=0)
+    said = bench.said
     torch.set_num_threads(1)
     if said.part == "draw":  # again from results/, and nothing is measured
-        (DOCS / "babi-joint.png").write_bytes(draw_bars(kept()["joint"]))
-        (DOCS / "babi-transfer.png").write_bytes(draw_transfer(kept()["transfer"]))
-        draw_sequence()
+        found = load("babi") or {}
+        bench.picture("babi-joint.png", draw_bars(found["joint"]))
+        bench.picture("babi-transfer.png", draw_transfer(found["transfer"]))
+        bench.picture("babi-sequence.png", draw_sequence(found))
     elif said.part == "joint":
-        joint(said.restarts, kept().get("joint"))
+        joint(bench, said.restarts)
     elif said.part == "each":
-        each(said.restarts, kept().get("each"))
+        each(bench, said.restarts)
     elif said.part == "sequence":
-        sequence(said.methods.split(","), said.epochs, said.seed)
+        sequence(bench, said.methods.split(","), said.epochs, said.seed)
     elif said.part == "transfer":
-        transfer(said.seeds, said.epochs)
+        transfer(bench, said.seeds, said.epochs)
     else:
-        speed(said.pairs, 2)
+        speed(bench, said.pairs, 2)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,14 @@ memories a step in place of 1,300, and R from 100 of 500 test images a task. So 
 
 from __future__ import annotations
 
-import argparse
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
-import torch
-
-from environment import save
-from lifelong import AGEM, Finetune, Method, Replay, ResNet18, Training, fit, interval, split
+from harness import Benchmark, over_seeds, plain
+from lifelong import AGEM, Finetune, Method, Replay, ResNet18, Training, fit, split
 
 LR = {"finetune": 0.01, "replay": 0.03, "agem": 0.03}
 TASKS = 20
 
 
 def run(method: Method, seed: int, examples: int, test_examples: int | None) -> dict[str, float]:
-    torch.set_num_threads(1)
     stream = split(
         "cifar100",
         tasks=TASKS,
@@ -42,29 +34,20 @@ def run(method: Method, seed: int, examples: int, test_examples: int | None) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--test-examples", type=int, default=100, help="of 500 a task")
-    parser.add_argument("--memory-batch", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    said = parser.parse_args()
-    slots = 65 * TASKS
-    methods = [Finetune(), Replay(slots, fill="ring"), AGEM(slots, batch=said.memory_batch)]
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        asked = {
-            m.name: [pool.submit(run, m, seed, said.examples, said.test_examples) for seed in range(said.seeds)]
-            for m in methods
-        }
-        table = {}
-        for method in methods:
-            found = [f.result() for f in asked[method.name]]
-            table[method.name] = {k: interval([f[k] for f in found])._asdict() for k in found[0]} | {
-                "method": str(method),
-                "lr": LR[method.name],
-            }
-            print(method.name, {k: str(interval([f[k] for f in found])) for k in found[0]}, file=sys.stderr, flush=True)
-            save("cifar", 1, **{k: v for k, v in vars(said).items() if k != "jobs"}, table=table)
+    bench = Benchmark("cifar", __doc__, seeds=3, jobs=2)
+    bench.flag("--examples", type=int, default=300)
+    bench.flag("--test-examples", type=int, default=100, help="of 500 a task")
+    bench.flag("--memory-batch", type=int, default=20)
+    said, slots = bench.said, 65 * TASKS
+    methods = [Finetune(), Replay(slots, fill="ring"), AGEM(slots, batch_size=said.memory_batch)]
+    with bench.runs(said.examples, said.test_examples, said.memory_batch) as runs:
+        units = {(m.name, s): (m, s, said.examples, said.test_examples) for m in methods for s in range(said.seeds)}
+        found = runs(run, units)
+    table = {
+        m.name: plain(over_seeds([found[m.name, s] for s in range(said.seeds)])) | {"method": str(m), "lr": LR[m.name]}
+        for m in methods
+    }
+    bench.save(1, **bench.recipe, table=table)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,12 @@ The same streams with a LoRA of the encoder: benchmarks/sentences.py.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
-from multiprocessing import get_context
 
 import numpy as np
-import torch
 
-from environment import save
+from harness import Benchmark, Runs, over_seeds, plain, say
 from lifelong import (
     AGEM,
     EWC,
@@ -42,9 +37,7 @@ from lifelong import (
     choose_each,
     clinc150,
     fit,
-    interval,
 )
-from pages.cells import load
 
 NET = MLP((256,))
 TRAINING = Training(optimizer="adam", lr=0.002, batch_size=64, epochs=10)
@@ -79,7 +72,6 @@ def fixed(slots: int) -> dict[str, Method]:
 
 
 def score(method: Method, name: str, seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
     run = fit(method, NET, stream(name, seed), seeds=[seed], training=TRAINING)
     R = run.matrix(seed=seed)
     average = float(np.mean([R.R[i, :i].mean() for i in range(1, R.T + 1)]))
@@ -87,36 +79,33 @@ def score(method: Method, name: str, seed: int) -> dict[str, float]:
     return {"end": R.acc, "average": average, "forgetting": R.forgetting, "kept": kept}
 
 
+def measure(name: str, runs: Runs, seeds: range, jobs: int) -> dict[str, object]:
+    """What results/ holds of a stream."""
+    first = stream(name, 1000)  # its features are kept before the processes share them
+    chosen = runs.choices(name, lambda: choose_each(GRIDS, NET, first, TRAINING, seeds=[1000], extend=3, jobs=jobs))
+    methods = fixed(EACH * first.outputs) | {n: make(chosen[n].value) for n, (make, _) in GRIDS.items()}
+    found = runs(score, {(n, name, s): (m, name, s) for n, m in methods.items() for s in seeds})
+    cells = {n: over_seeds([found[n, name, s] for s in seeds]) for n in methods}
+    for n, cell in cells.items():
+        say(name, n, {k: str(i) for k, i in cell.items()})
+    return {
+        "tasks": len(first),
+        "outputs": first.outputs,
+        "train": sum(len(t.train) for t in first),
+        "test": sum(len(t.test) for t in first),
+        "strengths": plain(chosen),
+        "cells": {n: plain(cell) for n, cell in cells.items()},
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument(
-        "--streams", default="clinc150,banking77", help="only these; the others stay as they were measured"
-    )
-    said = parser.parse_args()
-    found = (load("clinc") or {}).get("streams", {})
-    for name in said.streams.split(","):
-        first = stream(name, 1000)  # its features are kept before the processes share them
-        chosen = choose_each(GRIDS, NET, first, TRAINING, seeds=[1000], extend=3, jobs=said.jobs)
-        print(name, {n: str(c) for n, c in chosen.items()}, file=sys.stderr, flush=True)
-        methods = fixed(EACH * first.outputs) | {n: make(chosen[n].value) for n, (make, _) in GRIDS.items()}
-        with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-            asked = {n: [pool.submit(score, m, name, seed) for seed in range(said.seeds)] for n, m in methods.items()}
-            cells = {}
-            for n, futures in asked.items():
-                each = [f.result() for f in futures]
-                cells[n] = {k: interval([c[k] for c in each])._asdict() for k in each[0]}
-                print(name, n, {k: str(interval([c[k] for c in each])) for k in each[0]}, file=sys.stderr, flush=True)
-        found[name] = {
-            "tasks": len(first),
-            "outputs": first.outputs,
-            "train": sum(len(t.train) for t in first),
-            "test": sum(len(t.test) for t in first),
-            "strengths": {n: c._asdict() for n, c in chosen.items()},
-            "cells": cells,
-        }
-        save("clinc", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), each=EACH, streams=found)
+    bench = Benchmark("clinc", __doc__, seeds=5, jobs=2)
+    bench.flag("--streams", default="clinc150,banking77", help="only these; the others stay as they were measured")
+    said, found = bench.said, bench.before().get("streams", {})
+    with bench.runs() as runs:
+        for name in said.streams.split(","):
+            found[name] = measure(name, runs, range(said.seeds), said.jobs)
+            bench.save(1, seeds=said.seeds, net=str(NET), training=str(TRAINING), each=EACH, streams=found)
 
 
 if __name__ == "__main__":

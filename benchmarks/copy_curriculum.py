@@ -14,7 +14,6 @@ one batch of ten sequences a level, and gradients are clipped at ±10.
 
 from __future__ import annotations
 
-import argparse
 from collections import deque
 
 import numpy as np
@@ -22,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import save
-from lifelong import Training, interval
-from lifelong.growth import carry_moments
+from harness import Benchmark, over_seeds, plain, say
+from lifelong import Training
+from lifelong.core.growth import carry_moments
+from lifelong.core.random import derive, generator
+from lifelong.core.vector import Vector
 from lifelong.nets import widen
-from lifelong.parts.dual import dual
-from lifelong.random import derive, generator
-from lifelong.vector import Vector
+from lifelong.parts.gem_qp import dual
 
 LEVELS = ((4, 3), (5, 5), (6, 7), (7, 9), (8, 11))  # bits, length
 BITS, BATCH, PASS, SMALL, LARGE, MARGIN = 8, 10, 0.8, 32, 64, 0.5
@@ -67,92 +66,104 @@ def right(f: Tensor, y: Tensor) -> float:
     return float(((f > 0) == (y > 0.5)).float().mean())
 
 
-def learn(arm: str, seed: int, said: argparse.Namespace) -> dict[str, object]:
-    units, remembers, grows = ARMS[arm]
-    torch.manual_seed(derive(seed, "weights"))
-    net = Copier(units)
-    training = Training("adam", lr=said.lr)
-    optimizer = training.build(net)
-    memory: list[tuple[Tensor, Tensor]] = []
-    table: list[list[float]] = []
-    grown = None
+class Learner:
+    """A network on its way through the levels, with GEM's memory of one batch a level."""
 
-    def gradient(x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        f = logits(net, x, y)
+    def __init__(self, units: int, seed: int, lr: float) -> None:
+        torch.manual_seed(derive(seed, "weights"))
+        self.net, self.seed, self.training = Copier(units), seed, Training("adam", lr=lr)
+        self.optimizer = self.training.build(self.net)
+        self.memory: list[tuple[Tensor, Tensor]] = []
+
+    def gradient(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor]:
+        f = logits(self.net, x, y)
         loss = F.binary_cross_entropy_with_logits(f, y)
-        return list(torch.autograd.grad(loss, list(net.parameters()))), f.detach()
+        return list(torch.autograd.grad(loss, list(self.net.parameters()))), f.detach()
 
-    def train(level: int, round_: int) -> float:
-        draws = generator(seed, f"level/{level}/{round_}")
+    def projected(self, g: list[Tensor], level: int) -> list[Tensor]:
+        """The gradient that no earlier level minds, as GEM has it."""
+        kept = self.memory[:level]
+        past = torch.stack([torch.cat([t.flatten() for t in self.gradient(*batch)[0]]) for batch in kept])
+        row = torch.cat([t.flatten() for t in g])
+        products = (past @ row).double().numpy()
+        if not (products < 0).any():
+            return g
+        v = torch.from_numpy(dual((past @ past.T).double().numpy(), products, MARGIN)).float()
+        row = row + v @ past
+        return [p.view_as(t) for p, t in zip(row.split([t.numel() for t in g]), g)]
+
+    def train(self, level: int, round_: int, steps: int, remembers: bool) -> float:
+        """The mean bit accuracy over the last hundred batches."""
+        draws = generator(self.seed, f"level/{level}/{round_}")
         latest: deque[float] = deque(maxlen=100)
-        for _ in range(said.steps):
+        for _ in range(steps):
             x, y = draw(level, draws)
-            g, f = gradient(x, y)
+            g, f = self.gradient(x, y)
             if remembers and level:
-                past = torch.stack([torch.cat([t.flatten() for t in gradient(*kept)[0]]) for kept in memory[:level]])
-                row = torch.cat([t.flatten() for t in g])
-                products = (past @ row).double().numpy()
-                if (products < 0).any():
-                    v = torch.from_numpy(dual((past @ past.T).double().numpy(), products, MARGIN)).float()
-                    row = row + v @ past
-                    g = [p.view_as(t) for p, t in zip(row.split([t.numel() for t in g]), g)]
-            for p, t in zip(net.parameters(), g):
+                g = self.projected(g, level)
+            for p, t in zip(self.net.parameters(), g):
                 p.grad = t.clamp(-10, 10)
-            optimizer.step()
+            self.optimizer.step()
             latest.append(right(f, y))
-            memory[level:] = [(x, y)]
+            self.memory[level:] = [(x, y)]
         return float(np.mean(latest))
 
+    def grow(self, noise: float) -> None:
+        old, moments = Vector.of(self.net), self.optimizer.state_dict()
+        mapping = widen(self.net, "lstm", LARGE, seed=derive(self.seed, "grow"), noise=noise)
+        self.optimizer = self.training.build(self.net)
+        self.optimizer.load_state_dict(carry_moments(moments, old, Vector.of(self.net), mapping))
+
+    @torch.no_grad()
+    def measure(self, level: int) -> list[float]:
+        """Bit accuracy at every level, after this one."""
+        draws, row = generator(self.seed, f"test/{level}"), []
+        for other in range(len(LEVELS)):
+            batches = [draw(other, draws) for _ in range(20)]
+            row.append(float(np.mean([right(logits(self.net, x, y), y) for x, y in batches])))
+        return row
+
+
+def learn(arm: str, seed: int, steps: int, lr: float, noise: float) -> dict[str, object]:
+    units, remembers, grows = ARMS[arm]
+    learner = Learner(units, seed, lr)
+    table: list[list[float]] = []
+    grown = None
     for level in range(len(LEVELS)):
-        scored = train(level, 0)
+        scored = learner.train(level, 0, steps, remembers)
         if scored <= PASS and grows and grown is None:
-            old, moments = Vector.of(net), optimizer.state_dict()
-            mapping = widen(net, "lstm", LARGE, seed=derive(seed, "grow"), noise=said.noise)
-            optimizer = training.build(net)
-            optimizer.load_state_dict(carry_moments(moments, old, Vector.of(net), mapping))
+            learner.grow(noise)
             grown = level + 1
-            scored = train(level, 1)
-        draws = generator(seed, f"test/{level}")
-        with torch.no_grad():
-            row = []
-            for other in range(len(LEVELS)):
-                batches = [draw(other, draws) for _ in range(20)]
-                row.append(float(np.mean([right(logits(net, x, y), y) for x, y in batches])))
-        table.append(row)
+            scored = learner.train(level, 1, steps, remembers)
+        table.append(learner.measure(level))
         if scored <= PASS:
             break
-    passed = len(table) - (scored <= PASS)
     previous = [float(np.mean(row[:k])) for k, row in enumerate(table) if k]
     future = [float(np.mean(row[k + 1 :])) for k, row in enumerate(table) if k + 1 < len(LEVELS)]
-    print(arm, seed, "passed", passed, "grown at", grown, [[round(a, 2) for a in row] for row in table], flush=True)
     return {
-        "passed": passed,
+        "passed": len(table) - (scored <= PASS),
         "grown_at": grown,
         "previous": float(np.mean(previous)) if previous else float("nan"),
         "future": float(np.mean(future)),
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": sum(p.numel() for p in learner.net.parameters()),
         "table": table,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1500, help="a level")
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument(
-        "--noise", type=float, default=0.1, help="on the copies, of the root mean square of the weights"
-    )
-    said = parser.parse_args()
-    torch.set_num_threads(1)
-    runs = {arm: [learn(arm, seed, said) for seed in range(said.seeds)] for arm in ARMS}
-    table = {
-        arm: {
-            k: interval([float(r[k]) for r in found])._asdict() for k in ("passed", "previous", "future", "parameters")
-        }
-        for arm, found in runs.items()
-    }
-    save("copy_curriculum", 1, **vars(said), levels=LEVELS, table=table, runs=runs)
+    bench = Benchmark("copy_curriculum", __doc__, seeds=3, jobs=1)
+    bench.flag("--steps", type=int, default=1500, help="a level")
+    bench.flag("--lr", type=float, default=3e-3)
+    bench.flag("--noise", type=float, default=0.1, help="on the copies, of the root mean square of the weights")
+    said = bench.said
+    given = (said.steps, said.lr, said.noise)
+    with bench.runs(*given) as work:
+        found = work(learn, {(arm, seed): (arm, seed, *given) for arm in ARMS for seed in range(said.seeds)})
+    runs = {arm: [found[arm, seed] for seed in range(said.seeds)] for arm in ARMS}
+    measures = ("passed", "previous", "future", "parameters")
+    table = {arm: plain(over_seeds([{k: float(r[k]) for k in measures} for r in own])) for arm, own in runs.items()}
+    say({arm: [(r["passed"], r["grown_at"]) for r in own] for arm, own in runs.items()})
+    bench.save(1, **bench.recipe, levels=LEVELS, table=table, runs=runs)
 
 
 if __name__ == "__main__":

@@ -10,32 +10,23 @@ fine-tuning. Differences are paired by seed. Then: which tasks want to come earl
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
-from environment import DOCS, save
-from lifelong import MLP, Finetune, Stream, Training, interval, paired, rotated
-from lifelong.affinity import Probe, measure
-from lifelong.curriculum import (
-    affinity_matrix,
-    by_difficulty,
-    estimate,
-    from_transfers,
-    orders,
-    recommend,
-    slope,
-    study,
-)
-from lifelong.pool import each
-from lifelong.report import curricula, figures
+from harness import Benchmark, plain, say
+from lifelong import MLP, Finetune, Interval, Stream, Training, interval, paired, rotated
+from lifelong.curriculum import figures as curricula
+from lifelong.curriculum.affinity import Probe, measure
+from lifelong.curriculum.order_effect import orders, slope, study
+from lifelong.curriculum.order_rules import by_difficulty, from_transfers
+from lifelong.curriculum.order_search import affinity_matrix, estimate, recommend
+from lifelong.curriculum.taxonomy import SELF, Transfer
+from lifelong.report import figures
 from lifelong.streams import clinc150, turning
 from lifelong.streams.turning import closed_form
-from lifelong.taxonomy import SELF, Transfer
 
 SETTINGS: dict[str, tuple[Callable[[int], Stream], MLP, Training, Probe]] = {
     "rotated": (
@@ -108,69 +99,85 @@ def one(name: str, seed: int, count: int) -> dict[str, Any]:
     }
 
 
+def rows_of(ran: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each rule's measures, and by how much they differ from random orders' on the same seeds."""
+    chance = {m: [float(np.mean(r["random"][m])) for r in ran] for m in MEASURES}
+    rows: dict[str, Any] = {"random": {m: interval(chance[m])._asdict() for m in MEASURES}}
+    for rule in ran[0]["chosen"]:
+        values = {m: [r["values"][rule][m] for r in ran] for m in MEASURES}
+        rows[rule] = {m: interval(values[m])._asdict() for m in MEASURES}
+        rows[rule]["minus_random"] = {m: paired(values[m], chance[m])._asdict() for m in MEASURES}
+    return rows
+
+
+def wants_of(name: str, ran: list[dict[str, Any]]) -> dict[str, Interval]:
+    """Which tasks want to come early or late, over the random orders."""
+    found = {}
+    for task in sorted(ran[0]["tasks"], key=lambda t: (len(t), t)) if name != "clinc150" else ran[0]["tasks"]:
+        places = [o.index(task) for r in ran for o in r["drawn"]]
+        acc = [a - float(np.mean(r["random"]["acc"])) for r in ran for a in r["random"]["acc"]]
+        found[task] = slope(places, acc)
+    return found
+
+
+def agreement(ran: list[dict[str, Any]], measure: str) -> float:
+    """Correlation of what was estimated of the random orders and what they gave, within each seed."""
+    estimated, measured = (
+        np.concatenate([np.array(r[key][measure]) - np.mean(r[key][measure]) for r in ran])
+        for key in ("estimated", "random")
+    )
+    return float(np.corrcoef(estimated, measured)[0, 1])
+
+
+def summary(name: str, ran: list[dict[str, Any]]) -> dict[str, Any]:
+    """What results/ holds of a stream, from what each seed gave."""
+    _, net, training, probe = SETTINGS[name]
+    means = ("mean_gain", "mean_quality", "probe_examples")
+    return {
+        "net": str(net),
+        "training": str(training),
+        "probe": str(probe),
+        "rows": rows_of(ran),
+        "spread_of_random": float(np.mean([np.std(r["random"]["acc"], ddof=1) for r in ran])),
+        "wants": plain(wants_of(name, ran)),
+        **{key: float(np.mean([r[key] for r in ran])) for key in means},
+        "orders": [r["chosen"]["learned"] for r in ran],
+        "estimate_against_measured": {m: agreement(ran, m) for m in ("acc", "fwt")},
+        "ranks": {k.removeprefix("rank of "): [r[k] for r in ran] for k in ran[0] if k.startswith("rank of ")},
+        "orders_there_are": ran[0].get("orders_there_are"),
+    }
+
+
+def draw(bench: Benchmark, name: str, ran: list[dict[str, Any]]) -> None:
+    """How related the tasks are, and what their places in the order do."""
+    tasks = ran[0]["tasks"]
+    T = len(tasks)
+    panels = {
+        f"mean loss, {name}": np.mean([r["loss"] for r in ran], 0).reshape(T, T),
+        "affinity (AHP)": np.mean([r["p"] for r in ran], 0).reshape(T, T),
+    }
+    bench.picture(f"affinity-{name}.png", figures.png(curricula.maps(panels, tasks, tasks), dpi=110))
+    pooled = {m: [v for r in ran for v in r["random"][m]] for m in MEASURES}
+    marked = {"learned": rows_of(ran)["learned"]["acc"]["mean"]}
+    effect = curricula.effect(pooled, wants_of(name, ran), marked)
+    bench.picture(f"order-{name}.png", figures.png(effect, dpi=110))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--orders", type=int, default=6)
-    parser.add_argument("--jobs", type=int, default=2)
-    said = parser.parse_args()
-    torch.set_num_threads(1)
-    work = [(name, seed, said.orders) for name in SETTINGS for seed in range(said.seeds)]
-    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in SETTINGS}
-    for i, result in each(one, work, said.jobs):
-        name, seed, _ = work[i]
-        found[name][seed] = result
-        print(name, seed, {n: round(v["acc"], 3) for n, v in result["values"].items()}, end=" ")
-        print("random", round(float(np.mean(result["random"]["acc"])), 3), flush=True)
+    bench = Benchmark("curriculum", __doc__, seeds=5, jobs=2)
+    bench.flag("--orders", type=int, default=6)
+    said = bench.said
+    with bench.runs(said.orders) as runs:
+        units = {(name, seed): (name, seed, said.orders) for name in SETTINGS for seed in range(said.seeds)}
+        found = runs(one, units)
     streams = {}
-    for name, by_seed in found.items():
-        ran = [by_seed[s] for s in range(said.seeds)]
-        chance = {m: [float(np.mean(r["random"][m])) for r in ran] for m in MEASURES}
-        rows: dict[str, Any] = {"random": {m: interval(chance[m])._asdict() for m in MEASURES}}
-        for rule in ran[0]["chosen"]:
-            values = {m: [r["values"][rule][m] for r in ran] for m in MEASURES}
-            rows[rule] = {m: interval(values[m])._asdict() for m in MEASURES}
-            rows[rule]["minus_random"] = {m: paired(values[m], chance[m])._asdict() for m in MEASURES}
-        wants = {}
-        for task in sorted(ran[0]["tasks"], key=lambda t: (len(t), t)) if name != "clinc150" else ran[0]["tasks"]:
-            places = [o.index(task) for r in ran for o in r["drawn"]]
-            acc = [a - float(np.mean(r["random"]["acc"])) for r in ran for a in r["random"]["acc"]]
-            wants[task] = slope(places, acc)
-        streams[name] = {
-            "net": str(SETTINGS[name][1]),
-            "training": str(SETTINGS[name][2]),
-            "probe": str(SETTINGS[name][3]),
-            "rows": rows,
-            "spread_of_random": float(np.mean([np.std(r["random"]["acc"], ddof=1) for r in ran])),
-            "wants": {t: v._asdict() for t, v in wants.items()},
-            "mean_gain": float(np.mean([r["mean_gain"] for r in ran])),
-            "mean_quality": float(np.mean([r["mean_quality"] for r in ran])),
-            "probe_examples": float(np.mean([r["probe_examples"] for r in ran])),
-            "orders": [r["chosen"]["learned"] for r in ran],
-            "estimate_against_measured": {
-                m: float(
-                    np.corrcoef(
-                        np.concatenate([np.array(r["estimated"][m]) - np.mean(r["estimated"][m]) for r in ran]),
-                        np.concatenate([np.array(r["random"][m]) - np.mean(r["random"][m]) for r in ran]),
-                    )[0, 1]
-                )
-                for m in ("acc", "fwt")
-            },
-            "ranks": {k.removeprefix("rank of "): [r[k] for r in ran] for k in ran[0] if k.startswith("rank of ")},
-            "orders_there_are": ran[0].get("orders_there_are"),
-        }
+    for name in SETTINGS:
+        ran = [found[name, seed] for seed in range(said.seeds)]
+        streams[name] = summary(name, ran)
+        say(name, {rule: round(row["acc"]["mean"], 3) for rule, row in streams[name]["rows"].items()})
         if name != "turning":
-            T = len(ran[0]["tasks"])
-            panels = {
-                f"mean loss, {name}": np.mean([r["loss"] for r in ran], 0).reshape(T, T),
-                "affinity (AHP)": np.mean([r["p"] for r in ran], 0).reshape(T, T),
-            }
-            drawn = curricula.maps(panels, ran[0]["tasks"], ran[0]["tasks"])
-            (DOCS / f"affinity-{name}.png").write_bytes(figures.png(drawn, dpi=110))
-            pooled = {m: [v for r in ran for v in r["random"][m]] for m in MEASURES}
-            marked = {"learned": rows["learned"]["acc"]["mean"]}
-            (DOCS / f"order-{name}.png").write_bytes(figures.png(curricula.effect(pooled, wants, marked), dpi=110))
-    save("curriculum", 1, seeds=said.seeds, random_orders=said.orders, streams=streams)
+            draw(bench, name, ran)
+    bench.save(1, seeds=said.seeds, random_orders=said.orders, streams=streams)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,20 @@ What was learnt is kept in the directory; the same command goes on from there. A
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from environment import save
-from lifelong.demo import SEEDS, learn, parts, stacks
-from lifelong.progress import Progress
-from lifelong.story import claims
+from harness import Benchmark, say
+from lifelong.demo.claims import claims
+from lifelong.demo.demo import SEEDS, learn, parts, stacks
+from lifelong.runs.progress_bars import Progress
 
 CAPABILITIES, THREADS = ("own", "avx2", "default"), (1, 2)
 DRAWS, SEED = 2000, 0
@@ -52,43 +54,46 @@ def holds(R: dict[str, dict[str, np.ndarray]], draws: list[np.ndarray]) -> dict[
     return {id: float(np.mean([found[id].holds for found in made])) for id in made[0]}
 
 
+def way(work: Path, capability: str, threads: int, seeds: int, jobs: int) -> dict[str, Any]:
+    """What was learnt in one way of calculating: read, where the directory has it."""
+    folder = work / f"{capability}-{threads}"
+    path = folder / "R.json"
+    if not path.exists() or json.loads(path.read_text()).get("recipe") != recipe(seeds, threads):
+        environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
+        environment |= {} if capability == "own" else {"ATEN_CPU_CAPABILITY": capability}
+        command = [sys.executable, __file__, "--work", str(folder), "--seeds", str(seeds)]
+        command += ["--jobs", str(jobs), "--threads", str(threads)]
+        if subprocess.run(command, env=environment).returncode:
+            sys.exit(f"{capability}, {threads} thread(s): stopped")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
-    said = parser.parse_args()
+    bench = Benchmark("demo_robust", __doc__, seeds=30)
+    bench.flag("--work", type=Path, required=True)
+    bench.flag("--jobs", type=int, default=2, help="processes")
+    bench.flag("--threads", type=int, help=argparse.SUPPRESS)
+    said = bench.said
     if said.threads is not None:
         train(said.work, said.seeds, said.jobs, said.threads)
         return
     generator = np.random.default_rng(SEED)
     draws = [generator.choice(said.seeds, len(SEEDS), replace=False) for _ in range(DRAWS)]
     ways, ends = [], []
-    for threads in THREADS:
-        for capability in CAPABILITIES:
-            folder = said.work / f"{capability}-{threads}"
-            path = folder / "R.json"
-            if not path.exists() or json.loads(path.read_text()).get("recipe") != recipe(said.seeds, threads):
-                environment = {k: v for k, v in os.environ.items() if k != "ATEN_CPU_CAPABILITY"}
-                environment |= {} if capability == "own" else {"ATEN_CPU_CAPABILITY": capability}
-                command = [sys.executable, __file__, "--work", str(folder), "--seeds", str(said.seeds)]
-                command += ["--jobs", str(said.jobs), "--threads", str(threads)]
-                if subprocess.run(command, env=environment).returncode:
-                    sys.exit(f"{capability}, {threads} thread(s): stopped")
-            found = json.loads(path.read_text())
-            R = {n: {m: np.array(stack) for m, stack in part.items()} for n, part in found["R"].items()}
-            estimates = {id: c.as_json() for id, c in claims(*R.values()).items()}
-            share = holds(R, draws)
-            for estimate in estimates.values():
-                del estimate["text"], estimate["parts"]
-            way = {"capability": capability, "is": found["capability"], "threads": threads}
-            ways.append({**way, "holds": share, "all seeds": estimates})
-            ends.append(np.concatenate([stack[:, -1].ravel() for part in R.values() for stack in part.values()]))
-            print(capability, threads, share, flush=True)
+    for threads, capability in itertools.product(THREADS, CAPABILITIES):
+        found = way(said.work, capability, threads, said.seeds, said.jobs)
+        R = {n: {m: np.array(stack) for m, stack in part.items()} for n, part in found["R"].items()}
+        estimates = {id: c.as_json() for id, c in claims(*R.values()).items()}
+        for estimate in estimates.values():
+            del estimate["text"], estimate["parts"]
+        share = holds(R, draws)
+        calculated = {"capability": capability, "is": found["capability"], "threads": threads}
+        ways.append({**calculated, "holds": share, "all seeds": estimates})
+        ends.append(np.concatenate([stack[:, -1].ravel() for part in R.values() for stack in part.values()]))
+        say(capability, threads, share)
     apart = np.abs(np.array(ends) - ends[0])
-    save(
-        "demo_robust",
+    bench.save(
         1,
         seeds=said.seeds,
         drawn=len(SEEDS),

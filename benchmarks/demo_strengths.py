@@ -9,24 +9,22 @@ images is held out and takes the place of the test images, which are never read.
   costs L2 less on C.
 
 Strengths are 1 and 3 times powers of ten. A grid whose best value is its first or last, or in which no L2 keeps as much, is continued.
-Strengths go into `lifelong.demo` by hand; tests/test_demo.py holds the two together.
+Strengths go into `lifelong.demo.demo` by hand; tests/demo/test_demo.py holds the two together.
 
     python benchmarks/demo_strengths.py [--jobs 2]
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from environment import save
+from harness import Benchmark, Runs, say
 from lifelong import EWC, L2, Method, fit, interval
-from lifelong.demo import PERMUTED, parts
-from lifelong.pool import each
+from lifelong.demo.demo import PERMUTED, parts
 
 SEEDS, STREAM_SEED, FRACTION = (1000, 1001, 1002, 1003, 1004), 1000, 0.2
 GRIDS = {"ewc": [1.0, 3.0, 10.0, 30.0, 100.0, 300.0], "l2": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]}
@@ -53,26 +51,24 @@ def further(value: float, up: bool) -> float:
     return float(f"{found:.3g}")
 
 
-def measure(name: str, strengths: list[float], jobs: int) -> dict[float, np.ndarray]:
+def measure(runs: Runs, name: str, strengths: list[float]) -> dict[float, np.ndarray]:
     """R of all seeds of each strength, ``[seeds, T+1, T]``."""
-    work = [(name, strength, seed) for strength in strengths for seed in SEEDS]
-    found = dict(each(held_out, work, jobs))
-    R = np.array([found[i] for i in range(len(work))]).reshape(len(strengths), len(SEEDS), 4, 3)
-    return dict(zip(strengths, R))
+    units = {(name, strength, seed): (name, strength, seed) for strength in strengths for seed in SEEDS}
+    found = runs(held_out, units)
+    return {strength: np.array([found[name, strength, seed] for seed in SEEDS]) for strength in strengths}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2)
-    jobs = parser.parse_args().jobs
+def acc(R: np.ndarray) -> float:
+    return float(R[:, 3].mean())
 
-    def acc(R: np.ndarray) -> float:
-        return float(R[:, 3].mean())
 
-    def first(R: np.ndarray) -> float:
-        return float(R[:, 3, 0].mean())
+def first(R: np.ndarray) -> float:
+    return float(R[:, 3, 0].mean())
 
-    found = {name: measure(name, grid, jobs) for name, grid in GRIDS.items()}
+
+def search(runs: Runs) -> tuple[dict[str, float], dict[str, dict[float, np.ndarray]]]:
+    """The strengths chosen, and what was measured of each; grids go on until the best is at no end."""
+    found = {name: measure(runs, name, grid) for name, grid in GRIDS.items()}
     for _ in range(6):
         best = {name: max(R, key=lambda s, R=R: acc(R[s])) for name, R in found.items()}
         keep = first(found["ewc"][best["ewc"]])
@@ -86,12 +82,16 @@ def main() -> None:
         elif enough[0] == min(found["l2"]):
             missing["l2"].append(further(enough[0], False))
         if not any(missing.values()):
-            break
+            return {"ewc": best["ewc"], "l2": enough[0]}, found
         for name, strengths in missing.items():
-            found[name] |= measure(name, strengths, jobs) if strengths else {}
-    else:
-        raise SystemExit(f"the best is still at an end of a grid: { {name: sorted(R) for name, R in found.items()} }")
-    chosen = {"ewc": best["ewc"], "l2": enough[0]}
+            found[name] |= measure(runs, name, strengths) if strengths else {}
+    raise SystemExit(f"the best is still at an end of a grid: { {name: sorted(R) for name, R in found.items()} }")
+
+
+def main() -> None:
+    bench = Benchmark("demo_strengths", __doc__, jobs=2)
+    with bench.runs() as runs:
+        chosen, found = search(runs)
     rows: dict[str, list[dict[str, Any]]] = {
         name: [
             {
@@ -104,8 +104,7 @@ def main() -> None:
         ]
         for name, R in found.items()
     }
-    save(
-        "demo_strengths",
+    bench.save(
         1,
         seeds=SEEDS,
         stream_seed=STREAM_SEED,
@@ -117,8 +116,8 @@ def main() -> None:
     )
     for name, grid in rows.items():
         for row in grid:
-            print(name, row["strength"], *(f"{k} {100 * row[k]['mean']:.1f}" for k in ("acc", "A", "C")))
-    print(chosen)
+            say(name, row["strength"], *(f"{k} {100 * row[k]['mean']:.1f}" for k in ("acc", "A", "C")))
+    say(chosen)
 
 
 if __name__ == "__main__":

@@ -7,24 +7,21 @@ Split MNIST, new classes, 784-400-400, a VAE 400-400 with a code of 100, Adam 0.
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 
-from environment import DOCS
+from harness import Benchmark, say
 from lifelong import MLP, GenerativeReplay, Training, split
-from lifelong.fitting import learner_for
-from lifelong.random import generator
+from lifelong.core.random import generator
 from lifelong.report import figures
+from lifelong.training.build import learner_for
 
 COUNT = 12
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mnist-mini")
-    parser.add_argument("--iterations", type=int, default=1000)
-    said = parser.parse_args()
+    bench = Benchmark("drawn", __doc__, source="mnist-mini")
+    bench.flag("--iterations", type=int, default=1000)
+    said = bench.said
     torch.set_num_threads(1)
     stream = split(said.source, tasks=5, scenario="class")
     method = GenerativeReplay(hidden=(400, 400), code=100, generator_lr=0.001)
@@ -36,10 +33,10 @@ def main() -> None:
         drawn = method.sample(learner.state, COUNT, generator(0, f"drawn/{k}"))
         assert drawn is not None
         rows[f"after {task.name}"] = drawn
-        print(task.name, [round(a, 3) for a, _, _ in learner.evaluate(stream)], flush=True)
+        say(task.name, [round(a, 3) for a, _, _ in learner.evaluate(stream)])
     real = [next(stream[k % 5].test.chunks(torch.tensor([k]), 1)).x for k in range(COUNT)]
     figure = figures.images({name: x.float().numpy() for name, x in {**rows, "real": torch.cat(real)}.items()})
-    (DOCS / "drawn.png").write_bytes(figures.png(figure))
+    bench.picture("drawn.png", figures.png(figure))
 
 
 if __name__ == "__main__":

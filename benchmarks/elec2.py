@@ -10,33 +10,29 @@ EWC and SI take 1,000 rows for a task. Features are scaled by river's running me
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from river import dummy, linear_model, optim, preprocessing, tree
 
-from environment import DOCS, save
+from harness import Benchmark, say
 from lifelong import EWC, SI, Finetune, Method, Replay, Training, interval
-from lifelong.estimators import OnlineClassifier
-from lifelong.online import windowed
+from lifelong.loops import OnlineClassifier
+from lifelong.measures.online import windowed
 from lifelong.report import figures, look, words
-from pages.cells import load
 
 WINDOW = 1000
 STEP = 100  # rows between two points of a curve that is drawn
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
 METHODS: dict[str, tuple[Method, int | None]] = {
     "network, fine-tuning": (Finetune(), None),
-    "network, replay": (Replay(500, batch=8), None),
+    "network, replay": (Replay(500, batch_size=8), None),
     "network, EWC": (EWC(1.0), 1000),
     "network, SI": (SI(0.1), 1000),
 }
@@ -99,49 +95,58 @@ def drawn(curves: dict[str, list[list[float]]], step: int = STEP) -> bytes:
     return figures.png(figure)
 
 
+def tried(name: str, lr: float, data: Path, first: int) -> float:
+    """The prequential accuracy on the first rows, by which the learning rate is chosen."""
+    return float(through(MODELS[name][0](lr, 0), rows(data)[:first])[0].mean())
+
+
+def measure(name: str, lr: float, seed: int, data: Path, most: int) -> dict[str, Any]:
+    """Which of the rows were answered right, and the seconds it took."""
+    hits, took = through(MODELS[name][0](lr, seed), rows(data)[:most])
+    return {"hits": hits.astype(int).tolist(), "seconds": took}
+
+
+def summary(found: list[dict[str, Any]], first: int) -> dict[str, Any]:
+    """What results/ holds of a model, from what each seed gave."""
+    hits = [np.array(r["hits"], dtype=bool) for r in found]
+    return {
+        "accuracy": interval([float(own[first:].mean()) for own in hits])._asdict(),
+        "worst_window": interval([float(windowed(own, WINDOW)[first:].min()) for own in hits])._asdict(),
+        "microseconds": 1e6 * min(r["seconds"] for r in found) / len(hits[0]),
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=45312)
-    parser.add_argument("--first", type=int, default=5000, help="rows on which learning rates are chosen")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
-    if said.draw and (r := load("elec2")) is not None:
-        (DOCS / "elec2.png").write_bytes(drawn(r["curves"]))
+    bench = Benchmark("elec2", __doc__, seeds=3, jobs=1, draws=True)
+    bench.flag("--rows", type=int, default=45312)
+    bench.flag("--first", type=int, default=5000, help="rows on which learning rates are chosen")
+    said, first = bench.said, bench.said.first
+    if said.draw:
+        bench.picture("elec2.png", drawn(bench.before()["curves"]))
         return
-    torch.set_num_threads(1)
-    stream = rows(Path(os.environ["LIFELONG_DATA"]))[: said.rows]
-    first = said.first
+    data = Path(os.environ["LIFELONG_DATA"]).resolve()
+    stream = rows(data)[: said.rows]
     if not WINDOW <= first < len(stream):
-        parser.error(f"--first {first}: expected {WINDOW} or more, and fewer than --rows")
+        bench.parser.error(f"--first {first}: expected {WINDOW} or more, and fewer than --rows")
     table, curves = {}, {}
-    for name, (make, rated) in MODELS.items():
-        grid = {lr: float(through(make(lr, 0), stream[:first])[0].mean()) for lr in GRID} if rated else {}
-        lr = max(grid, key=lambda g: grid[g]) if grid else 0.0
-        drawn_by_chance = name.startswith("network") or "tree" in name
-        found = [through(make(lr, seed), stream) for seed in range(said.seeds if drawn_by_chance else 1)]
-        table[name] = {
-            "accuracy": interval([float(hits[first:].mean()) for hits, _ in found])._asdict(),
-            "worst_window": interval([float(windowed(hits, WINDOW)[first:].min()) for hits, _ in found])._asdict(),
-            "microseconds": 1e6 * min(s for _, s in found) / len(stream),
-            "lr": lr,
-            "grid": {str(g): a for g, a in grid.items()},
-        }
-        curves[name] = [windowed(hits, WINDOW)[WINDOW::STEP].round(4).tolist() for hits, _ in found]
-        print(name, table[name], file=sys.stderr, flush=True)
-    (DOCS / "elec2.png").write_bytes(drawn(curves))
+    with bench.runs(said.rows, first) as runs:
+        for name, (_, rated) in MODELS.items():
+            grid = runs(tried, {(name, g): (name, g, data, first) for g in GRID} if rated else {})
+            lr = max(grid, key=lambda g: grid[g])[1] if grid else 0.0
+            by_chance = name.startswith("network") or "tree" in name
+            seeds = range(said.seeds if by_chance else 1)
+            found = runs(measure, {(name, lr, s): (name, lr, s, data, said.rows) for s in seeds})
+            table[name] = summary([*found.values()], first) | {
+                "lr": lr,
+                "grid": {str(g): a for (_, g), a in grid.items()},
+            }
+            hits = [np.array(r["hits"], dtype=bool) for r in found.values()]
+            curves[name] = [windowed(own, WINDOW)[WINDOW::STEP].round(4).tolist() for own in hits]
+            say(name, table[name])
+    bench.picture("elec2.png", drawn(curves))
     methods = {name: str(method) for name, (method, _) in METHODS.items()}
-    save(
-        "elec2",
-        1,
-        rows=len(stream),
-        first=first,
-        window=WINDOW,
-        seeds=said.seeds,
-        methods=methods,
-        table=table,
-        curves=curves,
-    )
+    sizes = {"rows": len(stream), "first": first, "window": WINDOW, "seeds": said.seeds}
+    bench.save(1, **sizes, methods=methods, table=table, curves=curves)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,14 @@ task, strengths from a grid on held-out training images with a seed of its own.
 
 from __future__ import annotations
 
-import argparse
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 import torch
 
-from environment import DOCS, save
+from harness import Benchmark, plain
 from lifelong import EWC, L2, MLP, Finetune, Learner, Method, Training, choose_each, interval, permuted
 from lifelong.report import figures, look, words
-from pages.cells import load
 
 NET = MLP((400, 400))
 GRIDS = {"l2": (0.001, 0.003, 0.01, 0.03), "ewc": (1.0, 10.0, 100.0, 1000.0)}
@@ -29,7 +25,6 @@ TASKS, LOOKS = 3, 5  # looks an epoch
 
 def watch(method: Method, seed: int, epochs: int, source: str) -> tuple[list[float], list[list[float]]]:
     """Epochs trained so far, and the accuracy on each task ``[look][task]``, look by look."""
-    torch.set_num_threads(1)
     stream = permuted(source, tasks=TASKS, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -82,38 +77,31 @@ def draw(curves: dict[str, list[tuple[list[float], list[list[float]]]]], epochs:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
-    if said.draw and (r := load("ewc_figure")) is not None:
-        (DOCS / "ewc-figure.png").write_bytes(draw(r["curves"], int(r["curves"]["ewc"][0][0][-1] / TASKS)))
+    bench = Benchmark("ewc_figure", __doc__, seeds=3, jobs=2, source="mnist", draws=True)
+    bench.flag("--epochs", type=int, default=5)
+    said = bench.said
+    if said.draw:
+        curves = bench.before()["curves"]
+        bench.picture("ewc-figure.png", draw(curves, int(curves["ewc"][0][0][-1] / TASKS)))
         return
     stream = permuted(said.source, tasks=TASKS, seed=1000)
     training = Training(lr=0.1, batch_size=128, epochs=said.epochs)
     make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
     candidates = {n: (make[n], g) for n, g in GRIDS.items()}
-    chosen = choose_each(candidates, NET, stream, training, jobs=said.jobs)
-    print({n: str(c) for n, c in chosen.items()}, flush=True)
-    methods: dict[str, Method] = {n: make[n](chosen[n].value) for n in ("ewc", "l2")} | {"finetune": Finetune()}
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {
-            n: [pool.submit(watch, m, seed, said.epochs, said.source) for seed in range(said.seeds)]
-            for n, m in methods.items()
-        }
-        curves = {n: [f.result() for f in found] for n, found in futures.items()}
-    (DOCS / "ewc-figure.png").write_bytes(draw(curves, said.epochs))
-    ends = {n: np.array([accuracy[-1] for _, accuracy in runs]) for n, runs in curves.items()}
-    save(
-        "ewc_figure",
+    with bench.runs(said.source, said.epochs) as runs:
+        chosen = runs.choices("strengths", lambda: choose_each(candidates, NET, stream, training, jobs=said.jobs))
+        methods: dict[str, Method] = {n: make[n](chosen[n].value) for n in ("ewc", "l2")} | {"finetune": Finetune()}
+        seeds = range(said.seeds)
+        found = runs(watch, {(n, s): (m, s, said.epochs, said.source) for n, m in methods.items() for s in seeds})
+    curves = {n: [found[n, seed] for seed in seeds] for n in methods}
+    bench.picture("ewc-figure.png", draw(curves, said.epochs))
+    ends = {n: np.array([accuracy[-1] for _, accuracy in own]) for n, own in curves.items()}
+    bench.save(
         1,
         net=str(NET),
         training=str(training),
         seeds=said.seeds,
-        strengths={n: c._asdict() for n, c in chosen.items()},
+        strengths=plain(chosen),
         end={n: [interval(R[:, j])._asdict() for j in range(TASKS)] for n, R in ends.items()},
         curves=curves,
     )

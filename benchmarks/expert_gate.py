@@ -9,22 +9,35 @@ pixels through 100 hidden units. Beside the method as it decides: distilling alw
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from environment import DOCS, save
-from lifelong import MLP, ExpertGate, Finetune, Stream, Task, Tensors, Training, interval, rotated, split
-from lifelong.fitting import learner_for
+from harness import Benchmark, over_seeds, plain, say
+from lifelong import (
+    MLP,
+    ExpertGate,
+    Finetune,
+    Learner,
+    Method,
+    Stream,
+    Task,
+    Tensors,
+    Training,
+    interval,
+    rotated,
+    split,
+)
 from lifelong.methods.expert_gate import Experts
 from lifelong.report import figures, look
 from lifelong.streams.sources import load
-from pages.cells import load as stored
+from lifelong.training.build import learner_for
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.05, batch_size=32, epochs=5)
 ALWAYS, NEVER = -1e9, 1e9
+STREAMS = ("two data sets", "digit groups", "rotations")
 
 
 def two_sets(digits: str, clothes: str, examples: int, seed: int) -> Stream:
@@ -83,80 +96,93 @@ def maps(found: dict[str, dict[str, np.ndarray]]) -> bytes:
     return figures.png(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--examples", type=int, default=1000, help="of each task")
-    parser.add_argument("--gate_epochs", type=int, default=20)
-    parser.add_argument("--digits", default="mnist")
-    parser.add_argument("--clothes", default="fashion-mnist")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
-    if said.draw and (r := stored("expert_gate")) is not None:
-        kinds = {"chosen": "confusion", "relatedness": "relatedness"}
-        (DOCS / "expert-gate.png").write_bytes(
-            maps({n: {what: np.array(part[key]) for what, key in kinds.items()} for n, part in r["table"].items()})
-        )
-        return
-    torch.set_num_threads(1)
-    method = ExpertGate(gate_epochs=said.gate_epochs)
+def arms(method: ExpertGate) -> dict[str, Method]:
+    return {
+        "as it decides": method,
+        "always distilled": replace(method, threshold=ALWAYS),
+        "never distilled": replace(method, threshold=NEVER),
+        "fine-tuning": Finetune(),
+    }
+
+
+def told(learner: Learner, method: Method, stream: Stream, seed: int) -> list[float]:
+    """Accuracy by task of the experts alone, the task being known."""
+    known = learner_for(method, NET, stream, TRAINING, seed)
+    known.load_state_dict(learner.state_dict())
+    known.scenario = "task"
+    return [a for a, _, _ in known.evaluate(replace(stream, scenario="task"))]
+
+
+def measure(name: str, seed: int, gate_epochs: int, examples: int, digits: str, clothes: str) -> dict[str, Any]:
+    """All arms on one stream: accuracies, what the gate chose, and what decided."""
     streams = {
-        "two data sets": lambda seed: two_sets(said.digits, said.clothes, said.examples, seed),
-        "digit groups": lambda seed: split(said.digits, seed=seed, examples=5 * said.examples, test_examples=5000),
-        "rotations": lambda seed: rotated(
-            said.digits, tasks=5, seed=seed, protocol="even", examples=said.examples, test_examples=2000
+        "two data sets": lambda: two_sets(digits, clothes, examples, seed),
+        "digit groups": lambda: split(digits, seed=seed, examples=5 * examples, test_examples=5000),
+        "rotations": lambda: rotated(
+            digits, tasks=5, seed=seed, protocol="even", examples=examples, test_examples=2000
         ),
     }
-    table, pictures = {}, {}
-    for name, make in streams.items():
-        confusions, relations, decisions = [], [], []
-        acc: dict[str, list[float]] = {}
-        effect: list[dict[str, float]] = []
-        for seed in range(said.seeds):
-            stream = make(seed)
-            ends = {}
-            for label, one in {
-                "as it decides": method,
-                "always distilled": replace(method, threshold=ALWAYS),
-                "never distilled": replace(method, threshold=NEVER),
-                "fine-tuning": Finetune(),
-            }.items():
-                learner = learner_for(one, NET, stream, TRAINING, seed)
-                for task in stream:
-                    learner.learn(task)
-                acc.setdefault(label, []).append(float(np.mean([a for a, _, _ in learner.evaluate(stream)])))
-                if isinstance(one, ExpertGate):
-                    ends[label] = learner.state
-                    told = replace(stream, scenario="task")  # experts alone, the task being known
-                    known = learner_for(one, NET, told, TRAINING, seed)
-                    known.load_state_dict(learner.state_dict())
-                    known.scenario = "task"
-                    each = [a for a, _, _ in known.evaluate(told)]
-                    acc.setdefault(f"{label}, task told", []).append(float(np.mean(each)))
-                    effect.append({f"task {k + 1}": a for k, a in enumerate(each)} | {"arm": label, "seed": seed})
-            state = ends["as it decides"]
-            confusion, related = gates(method, state, stream)
-            confusions.append(confusion)
-            relations.append(related)
-            decisions.append([float(r.max()) for r in state.related[1:]])
-            print(name, seed, {n: round(a[-1], 3) for n, a in acc.items()}, decisions[-1], flush=True)
-        M, Rel = np.mean(confusions, 0), np.mean(relations, 0)
-        pictures[name] = {"chosen": M, "relatedness": Rel}
-        right = [float(np.mean(np.diagonal(c))) for c in confusions]
-        highest = [r for row in decisions for r in row]
-        table[name] = {
-            "gate": interval(right)._asdict(),
-            "acc": {n: interval(a)._asdict() for n, a in acc.items()},
-            "confusion": M.tolist(),
-            "relatedness": Rel.tolist(),
-            "highest_relatedness": decisions,
-            "distilled": sum(r > method.threshold for r in highest),
-            "decisions": len(highest),
-            "by_task": effect,
-        }
-    (DOCS / "expert-gate.png").write_bytes(maps(pictures))
-    measured = {name: value for name, value in vars(said).items() if name != "draw"}
-    save("expert_gate", 1, **measured, training=str(TRAINING), net=str(NET), method=str(method), table=table)
+    method, stream = ExpertGate(gate_epochs=gate_epochs), streams[name]()
+    acc: dict[str, float] = {}
+    by_task, ends = [], {}
+    for label, one in arms(method).items():
+        learner = learner_for(one, NET, stream, TRAINING, seed)
+        for task in stream:
+            learner.learn(task)
+        acc[label] = float(np.mean([a for a, _, _ in learner.evaluate(stream)]))
+        if isinstance(one, ExpertGate):
+            ends[label] = learner.state
+            each = told(learner, one, stream, seed)
+            acc[f"{label}, task told"] = float(np.mean(each))
+            by_task.append({f"task {k + 1}": a for k, a in enumerate(each)} | {"arm": label, "seed": seed})
+    state = ends["as it decides"]
+    confusion, related = gates(method, state, stream)
+    decisions = [float(r.max()) for r in state.related[1:]]
+    return {"acc": acc, "confusion": confusion, "related": related, "decisions": decisions, "by_task": by_task}
+
+
+def summary(ran: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+    """What results/ holds of a stream, from what each seed gave."""
+    right = [float(np.mean(np.diagonal(r["confusion"]))) for r in ran]
+    highest = [value for r in ran for value in r["decisions"]]
+    return {
+        "gate": interval(right)._asdict(),
+        "acc": plain(over_seeds([r["acc"] for r in ran])),
+        "confusion": np.mean([r["confusion"] for r in ran], 0).tolist(),
+        "relatedness": np.mean([r["related"] for r in ran], 0).tolist(),
+        "highest_relatedness": [r["decisions"] for r in ran],
+        "distilled": sum(value > threshold for value in highest),
+        "decisions": len(highest),
+        "by_task": [row for r in ran for row in r["by_task"]],
+    }
+
+
+def picture(table: dict[str, Any]) -> bytes:
+    kinds = {"chosen": "confusion", "relatedness": "relatedness"}
+    return maps({n: {what: np.array(part[key]) for what, key in kinds.items()} for n, part in table.items()})
+
+
+def main() -> None:
+    bench = Benchmark("expert_gate", __doc__, seeds=3, jobs=1, draws=True)
+    bench.flag("--examples", type=int, default=1000, help="of each task")
+    bench.flag("--gate_epochs", type=int, default=20)
+    bench.flag("--digits", default="mnist")
+    bench.flag("--clothes", default="fashion-mnist")
+    said = bench.said
+    if said.draw:
+        bench.picture("expert-gate.png", picture(bench.before()["table"]))
+        return
+    method, given = (
+        ExpertGate(gate_epochs=said.gate_epochs),
+        (said.gate_epochs, said.examples, said.digits, said.clothes),
+    )
+    with bench.runs(*given) as runs:
+        found = runs(measure, {(name, s): (name, s, *given) for name in STREAMS for s in range(said.seeds)})
+    table = {name: summary([found[name, s] for s in range(said.seeds)], method.threshold) for name in STREAMS}
+    for name, part in table.items():
+        say(name, {n: round(a["mean"], 3) for n, a in part["acc"].items()})
+    bench.picture("expert-gate.png", picture(table))
+    bench.save(1, **bench.recipe, training=str(TRAINING), net=str(NET), method=str(method), table=table)
 
 
 if __name__ == "__main__":

@@ -9,27 +9,11 @@ the first task, or learns at a tenth of the rate. Frozen: the last layer alone l
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-import torch
 from torch import Tensor, nn
 
-from environment import save
-from lifelong import (
-    Augment,
-    Finetune,
-    LatentReplay,
-    Method,
-    Replay,
-    Training,
-    chain,
-    efficientnet_lite0,
-    fit,
-    interval,
-    split,
-)
-from lifelong.run import Job
+from harness import Benchmark, over_seeds, plain
+from lifelong import Augment, Finetune, LatentReplay, Method, Replay, Training, chain, efficientnet_lite0, fit, split
+from lifelong.runs.run import Job
 
 TASKS, SLOTS, LAYER = 10, 500, "backbone.net._blocks.11"
 TRAINING = Training(optimizer="adam", lr=0.001, batch_size=32, epochs=3)
@@ -62,35 +46,34 @@ class Network(nn.Module):
         return logits
 
 
+def measure(name: str, seed: int, examples: int, test_examples: int, tasks: int) -> dict[str, float]:
+    method, frozen = METHODS[name], name.startswith("frozen")
+    stream = split(
+        "cifar100", tasks=TASKS, seed=seed, order="random", examples=examples, test_examples=test_examples
+    ).subset(range(tasks))
+    run = fit(
+        chain(method, Augment(shift=2)) if isinstance(method, Replay) else chain(Augment(shift=2), method),
+        lambda shape, outputs: Network(outputs, frozen),
+        stream,
+        seeds=[seed],
+        training=TRAINING,
+    )
+    measured = run.measures(Job(run.methods[0], seed))
+    return {k: measured[k] for k in ("acc", "bwt", "learning_accuracy", "memory_bytes", "train_seconds")}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=500, help="of a task, ten classes of it")
-    parser.add_argument("--test_examples", type=int, default=100)
-    parser.add_argument("--tasks", type=int, default=TASKS, help="how many of the ten are learnt")
-    parser.add_argument("--seeds", type=int, default=3)
-    said = parser.parse_args()
-    torch.set_num_threads(1)
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
-    for seed in range(said.seeds):
-        stream = split(
-            "cifar100", tasks=TASKS, seed=seed, order="random", examples=said.examples, test_examples=said.test_examples
-        ).subset(range(said.tasks))
-        for name, method in METHODS.items():
-            frozen = name.startswith("frozen")
-            run = fit(
-                chain(method, Augment(shift=2)) if isinstance(method, Replay) else chain(Augment(shift=2), method),
-                lambda shape, outputs, frozen=frozen: Network(outputs, frozen),
-                stream,
-                seeds=[seed],
-                training=TRAINING,
-            )
-            measured = run.measures(Job(run.methods[0], seed))
-            keys = ("acc", "bwt", "learning_accuracy", "memory_bytes", "train_seconds")
-            found[name].append({k: measured[k] for k in keys})
-            print(seed, name, {k: round(v, 3) for k, v in found[name][-1].items()}, file=sys.stderr, flush=True)
-    table = {name: {k: interval([f[k] for f in each])._asdict() for k in each[0]} for name, each in found.items()}
+    bench = Benchmark("fine_tuned", __doc__, seeds=3, jobs=1)
+    bench.flag("--examples", type=int, default=500, help="of a task, ten classes of it")
+    bench.flag("--test_examples", type=int, default=100)
+    bench.flag("--tasks", type=int, default=TASKS, help="how many of the ten are learnt")
+    said = bench.said
+    given = (said.examples, said.test_examples, said.tasks)
+    with bench.runs(*given) as runs:
+        found = runs(measure, {(name, s): (name, s, *given) for s in range(said.seeds) for name in METHODS})
+    table = {name: plain(over_seeds([found[name, s] for s in range(said.seeds)])) for name in METHODS}
     methods = {name: str(method) for name, method in METHODS.items()}
-    save("fine_tuned", 1, **vars(said), training=str(TRAINING), layer=LAYER, methods=methods, table=table)
+    bench.save(1, **bench.recipe, training=str(TRAINING), layer=LAYER, methods=methods, table=table)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stored import RESULTS
+
 __all__ = ["front"]
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +70,7 @@ def block(results: dict[str, Any], language: str) -> str:
 
 def front() -> None:
     """Writes the block into README.md and its translation."""
-    results = {p.stem: json.loads(p.read_text()) for p in (ROOT / "benchmarks" / "results").glob("*.json")}
+    results = {p.stem: json.loads(p.read_text()) for p in RESULTS.glob("*.json")}
     for page, language in ((ROOT / "README.md", "en"), (ROOT / "README.zh-CN.md", "zh-CN")):
         if not page.exists():
             continue

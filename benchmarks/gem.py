@@ -13,14 +13,10 @@ Permutations (their figure 1 shows curves and no numbers): ours are printed, and
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
+import itertools
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -28,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from environment import DOCS, RESULTS, save
+from harness import Benchmark, Runs, plain, say
 from lifelong import (
     EWC,
     GEM,
@@ -47,6 +43,7 @@ from lifelong import (
     rotated,
 )
 from lifelong.report import figures, look, words
+from lifelong.runs.choose import Choice
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,10 @@ PUBLISHED = {
 }
 
 
+Found = dict[tuple[str, str, int], list[RMatrix]]
+
+
 def run(method: Method, name: str, stream: str, epochs: int, seed: int) -> list[list[float]]:
-    torch.set_num_threads(1)
     lr = LR[name][list(STREAMS).index(stream)]
     training = Training(lr=lr, batch_size=10, epochs=epochs)
     R: list[list[float]] = (
@@ -116,7 +115,6 @@ def run(method: Method, name: str, stream: str, epochs: int, seed: int) -> list[
 
 def multimodal(stream: str, epochs: int, seed: int) -> list[list[float]]:
     """R of one network with an input layer for each task, trained on the tasks in turn."""
-    torch.set_num_threads(1)
     tasks = STREAMS[stream](seed=seed)
     lr = LR["multimodal"][list(STREAMS).index(stream)]
     torch.manual_seed(seed)
@@ -181,76 +179,82 @@ def draw(found: dict[str, list[list[list[float]]]]) -> bytes:
     return figures.png(figure)
 
 
+def methods_of(stream: str, strengths: dict[str, Choice]) -> dict[str, Method]:
+    found: dict[str, Method] = {"single": Finetune(), "single shuffled": JointOnce(), "gem": GEM(256, 0.5)}
+    if stream in strengths:
+        found["ewc"] = EWC(strengths[stream].value, implicit=True)
+    if stream == "rotations":
+        found["independent"] = Independent(oracle=True, inherit=True)
+        found["independent anew"] = Independent(oracle=True)
+    return found
+
+
+def strengths_of(runs: Runs, jobs: int) -> dict[str, Choice]:
+    """EWC's on each stream, on held-out images."""
+
+    def choice(stream: str, lr: float) -> Choice:
+        make, training = partial(EWC, implicit=True), Training(lr=lr, batch_size=10)
+        return choose(make, GRID, NET, STREAMS[stream](seed=1000), training, seeds=[1000], jobs=jobs)
+
+    return runs.choices("strengths", lambda: {s: choice(s, LR["ewc"][i]) for i, s in enumerate(STREAMS)})
+
+
+def measured(runs: Runs, wanted: list[str], epochs: list[int], strengths: dict[str, Choice], seeds: int) -> Found:
+    """R of each seed of each cell: stream, method, epochs."""
+    units, alone = {}, {}
+    for stream in STREAMS:
+        rounds = list(itertools.product(epochs if stream == "rotations" else [1], range(seeds)))
+        for name, method in methods_of(stream, strengths).items():
+            if name in wanted:
+                units |= {(stream, name, e, seed): (method, name, stream, e, seed) for e, seed in rounds}
+        if "multimodal" in wanted:
+            alone |= {(stream, "multimodal", e, seed): (stream, e, seed) for e, seed in rounds}
+    R: Found = {}
+    for (stream, name, e, _), found in {**runs(run, units), **runs(multimodal, alone)}.items():
+        R.setdefault((stream, name, e), []).append(RMatrix(np.array(found)))
+    return R
+
+
+def cell(stream: str, name: str, epochs: int, found: list[RMatrix]) -> dict[str, object]:
+    """What results/ holds of a cell, and whether their number agrees."""
+    acc, bwt = [r.acc for r in found], [r.bwt for r in found]
+    theirs = PUBLISHED[name].get(epochs, (None, None)) if stream == "rotations" else (None, None)
+    say(stream, name, epochs, interval(acc), interval(bwt))
+    return {
+        "acc": interval(acc)._asdict(),
+        "bwt": interval(bwt)._asdict(),
+        "published": theirs,
+        "verdict": [agrees(acc, theirs[0]), agrees(bwt, theirs[1])],
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--epochs", default="1,2,5")
-    parser.add_argument("--methods", help="only these; the others' cells stay as they were measured")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
+    bench = Benchmark("gem", __doc__, seeds=3, jobs=2, methods=None, draws=True)
+    bench.flag("--epochs", default="1,2,5")
+    said = bench.said
     if said.draw:
-        (DOCS / "gem-permutations.png").write_bytes(
-            draw(json.loads((RESULTS / "gem.json").read_text())["permutations"])
-        )
+        bench.picture("gem-permutations.png", draw(bench.before()["permutations"]))
         return
     wanted = said.methods.split(",") if said.methods else list(PUBLISHED)
-    before: dict[str, Any] = json.loads((RESULTS / "gem.json").read_text()) if said.methods else {}
-    epochs = [int(e) for e in said.epochs.split(",")]
-    chosen = {}
-    for i, (stream, build) in enumerate(STREAMS.items() if "ewc" in wanted else ()):
-        training = Training(lr=LR["ewc"][i], batch_size=10)
-        make = partial(EWC, implicit=True)
-        chosen[stream] = choose(make, GRID, NET, build(seed=1000), training, seeds=[1000], jobs=said.jobs)
-        print(stream, chosen[stream], file=sys.stderr, flush=True)
+    before: dict[str, Any] = bench.before() if said.methods else {}
     table: dict[str, dict[str, dict[str, object]]] = before.get("table", {})
-    strengths = before.get("strengths", {}) | {s: c._asdict() for s, c in chosen.items()}
     permutations: dict[str, list[list[list[float]]]] = before.get("permutations", {})  # R of each seed, which is drawn
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        asked: dict[tuple[str, str, int], list[Future[list[list[float]]]]] = {}
-        for stream in STREAMS:
-            methods: dict[str, Method] = {
-                "single": Finetune(),
-                "single shuffled": JointOnce(),
-                "gem": GEM(256, 0.5),
-            }
-            if "ewc" in wanted:
-                methods["ewc"] = EWC(chosen[stream].value, implicit=True)
-            if stream == "rotations":
-                methods["independent"] = Independent(oracle=True, inherit=True)
-                methods["independent anew"] = Independent(oracle=True)
-            for name, method in ((n, m) for n, m in methods.items() if n in wanted):
-                for e in epochs if stream == "rotations" else [1]:
-                    asked[stream, name, e] = [
-                        pool.submit(run, method, name, stream, e, seed) for seed in range(said.seeds)
-                    ]
-            for e in () if "multimodal" not in wanted else epochs if stream == "rotations" else [1]:
-                asked[stream, "multimodal", e] = [
-                    pool.submit(multimodal, stream, e, seed) for seed in range(said.seeds)
-                ]
-        for (stream, name, e), futures in asked.items():
-            found = [RMatrix(np.array(f.result())) for f in futures]
-            acc, bwt = [r.acc for r in found], [r.bwt for r in found]
-            theirs = PUBLISHED[name].get(e, (None, None)) if stream == "rotations" else (None, None)
-            table.setdefault(stream, {})[f"{name}, {e}"] = {
-                "acc": interval(acc)._asdict(),
-                "bwt": interval(bwt)._asdict(),
-                "published": theirs,
-                "verdict": [agrees(acc, theirs[0]), agrees(bwt, theirs[1])],
-            }
-            if stream == "permutations":
-                permutations[{"single": "finetune"}.get(name, name)] = [r.R.tolist() for r in found]
-            print(stream, name, e, interval(acc), interval(bwt), file=sys.stderr, flush=True)
-            save(
-                "gem",
-                1,
-                seeds=said.seeds,
-                net=str(NET),
-                strengths=strengths,
-                table=table,
-                permutations=permutations,
-            )
-    (DOCS / "gem-permutations.png").write_bytes(draw(permutations))
+    with bench.runs() as runs:
+        chosen = strengths_of(runs, said.jobs) if "ewc" in wanted else {}
+        found = measured(runs, wanted, [int(e) for e in said.epochs.split(",")], chosen, said.seeds)
+    for (stream, name, e), own in found.items():
+        table.setdefault(stream, {})[f"{name}, {e}"] = cell(stream, name, e, own)
+        if stream == "permutations":
+            permutations[{"single": "finetune"}.get(name, name)] = [r.R.tolist() for r in own]
+    bench.save(
+        1,
+        seeds=said.seeds,
+        net=str(NET),
+        strengths=before.get("strengths", {}) | plain(chosen),
+        table=table,
+        permutations=permutations,
+    )
+    bench.picture("gem-permutations.png", draw(permutations))
 
 
 if __name__ == "__main__":

@@ -9,35 +9,32 @@ which holds g̃ = g + Gᵀv as well: they are drawn in it as they are, each at l
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from environment import DOCS, save
+from harness import Benchmark, say
 from lifelong import GEM, MLP, Training, rotated
-from lifelong.around import _GradOf
-from lifelong.fitting import learner_for
-from lifelong.parts.groups import gradients
+from lifelong.core.vector import Vector
+from lifelong.parts.group_gradients import gradients
 from lifelong.report import figures
-from lifelong.vector import Vector
+from lifelong.training.build import learner_for
+
+NAMES = ("g", "g₁", "g₂", "g̃")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mnist-mini")
-    said = parser.parse_args()
-    torch.set_num_threads(1)
-    stream = rotated(said.source, tasks=3, examples=1000, seed=0)
+def steepest(source: str) -> tuple[int, list[torch.Tensor]]:
+    """The step of the third task at which g is most against both past tasks, and the four directions then."""
+    stream = rotated(source, tasks=3, examples=1000, seed=0)
     method = GEM(256, margin=0.0)
     learner = learner_for(method, MLP((100, 100)), stream, Training(lr=0.1, batch_size=10), seed=0)
     for task in stream.tasks[:2]:
         learner.learn(task)
-    learner._enter(stream[2])
+    learner.enter(stream[2])
     x, y, _ = next(stream[2].train.all(1000))
-    grad_of = _GradOf(learner.net, learner.theta, learner.costs)
+    context = learner.stepper.context
     worst, shown = 0.0, None
     for step, (bx, by) in enumerate(zip(x.split(10), y.split(10)), start=1):
         loss = F.cross_entropy(learner.net(bx), by)
@@ -45,8 +42,8 @@ def main() -> None:
         with torch.no_grad():
             memory = learner.state.memory
             sizes = [n for n in memory.groups if n]
-            G = gradients(grad_of, learner.theta, learner.state.batch(memory.take(torch.arange(sum(sizes)))), sizes)
-            new = method.gradient(learner.state, learner.theta, g.clone(), grad_of)
+            G = gradients(context, learner.state.segment(memory.take(torch.arange(sum(sizes)))), sizes)
+            new = method.gradient(learner.state, g.clone(), context)
             units = [
                 v / v.norm()
                 for v in (g.flat(), *(Vector(G.names, [t[k] for t in G.tensors]).flat() for k in range(2)), new.flat())
@@ -58,21 +55,22 @@ def main() -> None:
                 p.sub_(0.1 * t)
     if shown is None:
         raise SystemExit("no step of the third task was against both past tasks: try another source")
-    step, vectors = shown
-    names = ["g", "g₁", "g₂", "g̃"]
-    angles = {
-        f"{names[a]}, {names[b]}": math.degrees(
-            math.acos(float(vectors[a] @ vectors[b] / vectors[a].norm() / vectors[b].norm()))
-        )
-        for a in range(4)
-        for b in range(a)
-    }
-    basis = np.linalg.qr(torch.stack([vectors[1], vectors[2], vectors[0]], 1).numpy())[0]
-    basis *= np.sign(basis.T @ torch.stack([vectors[1], vectors[2], vectors[0]], 1).numpy()).diagonal()
+    return shown
+
+
+def angle(a: torch.Tensor, b: torch.Tensor) -> float:
+    return math.degrees(math.acos(float(a @ b / a.norm() / b.norm())))
+
+
+def draw(vectors: list[torch.Tensor]) -> bytes:
+    """The directions in the space that the three gradients span."""
+    spanned = torch.stack([vectors[1], vectors[2], vectors[0]], 1).numpy()
+    basis = np.linalg.qr(spanned)[0]
+    basis *= np.sign(basis.T @ spanned).diagonal()
     with figures.drawing():
         figure = figures.new(5.2, 4.6)
         ax = figure.add_subplot(projection="3d")
-        for name, v, colour in zip(names, vectors, ("#1b1b1b", "#D55E00", "#E69F00", "#0072B2")):
+        for name, v, colour in zip(NAMES, vectors, ("#1b1b1b", "#D55E00", "#E69F00", "#0072B2")):
             tip = basis.T @ v.numpy()
             ax.quiver(0, 0, 0, *tip, color=colour, lw=2.2, arrow_length_ratio=0.12)
             ax.text(*(1.12 * tip), name, color=colour, fontsize=13, ha="center", va="center")
@@ -80,9 +78,18 @@ def main() -> None:
         ax.plot_trisurf(*corners.T, color="#dadada", alpha=0.4)
         ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(0, 1), box_aspect=(2, 2, 1.2), xticks=[], yticks=[], zticks=[])
         ax.view_init(elev=18, azim=-50)
-    (DOCS / "gem-angles.png").write_bytes(figures.png(figure))
-    save("gem_angles", 1, source=said.source, step=step, degrees=angles)
-    print({k: round(v, 1) for k, v in angles.items()})
+    return figures.png(figure)
+
+
+def main() -> None:
+    bench = Benchmark("gem_angles", __doc__, source="mnist-mini")
+    said = bench.said
+    torch.set_num_threads(1)
+    step, vectors = steepest(said.source)
+    angles = {f"{NAMES[a]}, {NAMES[b]}": angle(vectors[a], vectors[b]) for a in range(4) for b in range(a)}
+    bench.picture("gem-angles.png", draw(vectors))
+    bench.save(1, source=said.source, step=step, degrees=angles)
+    say({k: round(v, 1) for k, v in angles.items()})
 
 
 if __name__ == "__main__":

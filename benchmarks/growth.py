@@ -1,7 +1,7 @@
 """How the cost of a task grows with the number of tasks before it, for each method: a stream of 1,000 small tasks.
 
     python benchmarks/growth.py                       about six minutes on one idle core
-    python benchmarks/growth.py --tasks 100 --seconds 3 --out FILE     reduced
+    python benchmarks/growth.py --tasks 100 --seconds 3 --out FOLDER     reduced
 
 A task is 100 of the package's 8×8 digits under a permutation of its own, learnt in ten steps. Measured is `Learner.learn` alone, with what
 a method does at a task's edges: R has T² cells whatever the method, so that evaluation is left out. Each method runs in a process of its
@@ -10,7 +10,6 @@ own, forked from this one. Bytes are those of all tensors that are kept: weights
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -27,8 +26,11 @@ import numpy as np
 import torch
 from matplotlib.ticker import NullFormatter
 
-from environment import DOCS, save
-from lifelong import MLP, Learner, Stream, Task, Tensors, Training, tree
+from harness import Benchmark, say
+from lifelong import MLP, Learner, Stream, Task, Tensors, Training
+from lifelong.core import state_io as tree
+from lifelong.core.random import generator
+from lifelong.core.registry import METHODS
 from lifelong.methods import (
     AGEM,
     DER,
@@ -59,11 +61,8 @@ from lifelong.methods import (
     Replay,
     RWalk,
 )
-from lifelong.random import generator
-from lifelong.registry import METHODS
 from lifelong.report import figures, look
 from lifelong.streams.sources import load
-from pages.cells import load as load_table
 
 EXAMPLES, TRAINING = 100, Training(lr=0.01, momentum=0.9, batch_size=10)
 MEASURED = {  # joint_once is joint, one time; the orders are what is claimed: of time a task, and of memory after t tasks
@@ -81,7 +80,7 @@ MEASURED = {  # joint_once is joint, one time; the orders are what is claimed: o
     DERpp(200): (0, 0),
     GDumb(200, passes=1): (0, 0),
     GEM(10): (1, 1),
-    AGEM(1000, batch=50): (0, 0),
+    AGEM(1000, batch_size=50): (0, 0),
     LwF(): (0, 0),
     GenerativeReplay(hidden=(64,), code=10): (0, 0),
     FearNet(gate_steps=20): (0, 0),
@@ -249,19 +248,14 @@ def forked(method: Any, tasks: int, most: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=25.0, help="of each method, at most (default: 25)")
-    parser.add_argument(
-        "--out", type=Path, help="a folder for growth.json and growth.png (default: those of the project)"
-    )
-    parser.add_argument("--methods", help="only these; the table's other rows stay as they were")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
+    bench = Benchmark("growth", __doc__, methods=None, draws=True)
+    bench.flag("--tasks", type=int, default=1000)
+    bench.flag("--seconds", type=float, default=25.0, help="of each method, at most (default: 25)")
+    said = bench.said
     torch.set_num_threads(1)
-    before = load_table("growth") or {}
+    before = bench.before()
     if said.draw:
-        (DOCS / "growth.png").write_bytes(draw(before["curves"]))
+        bench.picture("growth.png", draw(before["curves"]))
         return
     missing = set(METHODS) - {m.name for m in MEASURED} - {"joint_once"}
     assert not missing, missing
@@ -274,7 +268,7 @@ def main() -> None:
             continue
         found = forked(method, min(said.tasks, CAPS.get(name, said.tasks)), said.seconds)
         curves[name], table[name] = curve(found), judged(found, claims)
-        print(name, json.dumps(table[name]), flush=True)
+        say(name, json.dumps(table[name]))
     measured = {
         "table": table,
         "curves": curves,
@@ -285,13 +279,9 @@ def main() -> None:
         "most_tasks": said.tasks,
         "most_seconds": said.seconds,
     }
-    if said.out is not None:
-        (said.out / "growth.json").write_text(json.dumps(measured, indent=1))
-        (said.out / "growth.png").write_bytes(draw(curves))
-        return
     if set(curves) == set(table):
-        (DOCS / "growth.png").write_bytes(draw(curves))
-    save("growth", 1, **measured)
+        bench.picture("growth.png", draw(curves))
+    bench.save(1, **measured)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from environment import save
+from harness import Benchmark, plain, say
 from lifelong import EWC, L2, MLP, Training, choose_each, interval, two_corpora
-from lifelong.config import Config
-from lifelong.jobs import execute
+from lifelong.runs.jobs import execute
+from lifelong.runs.run import Run
+from lifelong.runs.spec import RunSpec
 
 NET, TRAINING = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=10)
 GRIDS = {"l2": (0.01, 0.1, 1.0), "ewc": (10.0, 100.0, 1000.0, 10000.0)}
@@ -32,18 +33,9 @@ LECTURE = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--source", default="mnist")
-    said = parser.parse_args()
-    stream = two_corpora(said.source, seed=1000)
-    make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
-    candidates = {n: (make[n], g) for n, g in GRIDS.items()}
-    chosen = choose_each(candidates, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs)
-    print({n: str(c) for n, c in chosen.items()}, flush=True)
-    config = Config.from_keys(
+def learnt(said: argparse.Namespace, strengths: dict[str, float]) -> Run:
+    """All methods with all seeds."""
+    config = RunSpec.from_keys(
         {
             "stream": "two_corpora",
             "stream.seed": "each",  # every seed has a stream of its own
@@ -57,13 +49,27 @@ def main() -> None:
             "batch_size": TRAINING.batch_size,
             "halve_every": TRAINING.halve_every,
             "threads": 1,
-            **{f"{n}.strength": c.value for n, c in chosen.items()},
-            **{f"{n}.implicit": True for n in chosen},
+            **{f"{n}.strength": value for n, value in strengths.items()},
+            **{f"{n}.implicit": True for n in strengths},
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        run, failed = execute(config, Path(folder) / "run", said.jobs, print)
+        run, failed = execute(config, Path(folder) / "run", said.jobs, say)
     assert not failed, failed
+    return run
+
+
+def main() -> None:
+    bench = Benchmark("lecture", __doc__, seeds=5, jobs=2, source="mnist")
+    said = bench.said
+    stream = two_corpora(said.source, seed=1000)
+    make = {"l2": partial(L2, implicit=True), "ewc": partial(EWC, implicit=True)}
+    candidates = {n: (make[n], g) for n, g in GRIDS.items()}
+    with bench.runs(said.source) as runs:
+        chosen = runs.choices(
+            "strengths", lambda: choose_each(candidates, NET, stream, TRAINING, seeds=[1000], jobs=said.jobs)
+        )
+        run = learnt(said, {n: c.value for n, c in chosen.items()})
     cells = {}
     for name in run.methods:
         R = np.stack([run.matrix(name, seed).R for seed in run.seeds(name)])
@@ -72,8 +78,7 @@ def main() -> None:
             for after in (0, 1, 2)
             for on in (1, 2)
         }
-    save(
-        "lecture",
+    bench.save(
         1,
         source=said.source,
         notes=run.notes,
@@ -81,7 +86,7 @@ def main() -> None:
         net=str(NET),
         seeds=said.seeds,
         lecture=LECTURE,
-        strengths={k: c._asdict() for k, c in chosen.items()},
+        strengths=plain(chosen),
         cells=cells,
     )
 

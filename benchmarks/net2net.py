@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import save
+from harness import Benchmark, say
 from lifelong import Training, interval, paired
+from lifelong.core.random import generator
 from lifelong.nets import deepen, widen
-from lifelong.random import generator
 from lifelong.streams.sources import load
 
 TRAINING = Training("sgd", lr=0.02, momentum=0.9, batch_size=32)
@@ -118,27 +118,25 @@ def one(
             for start, stop in pairwise(AT):
                 train(net, optimizer, said.teacher + start, stop - start)
                 row.append(accuracy(net, test_x, test_y))
-            print(seed, name, lr, [f"{a:.4f}" for a in row], flush=True)
+            say(seed, name, lr, [f"{a:.4f}" for a in row])
             found.setdefault(name, []).append(row)
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--filters", type=lambda s: tuple(map(int, s.split(","))), default=(32, 64))
-    parser.add_argument("--units", type=int, default=1024)
-    parser.add_argument("--teacher", type=int, default=900, help="iterations")
-    parser.add_argument(
-        "--noise", type=float, default=0.05, help="on the copies, of the root mean square of the weights"
-    )
-    parser.add_argument("--test", type=int, default=10_000, help="test images")
-    said = parser.parse_args()
-    torch.set_num_threads(1)
-    tried = one(1000, said, dict.fromkeys(ARMS, RATES), held_out=True)
-    rates = {name: max(zip(RATES, rows), key=lambda found: found[1][-1])[0] for name, rows in tried.items()}
-    runs = [one(seed, said, {name: (lr,) for name, lr in rates.items()}) for seed in range(said.seeds)]
+    bench = Benchmark("net2net", __doc__, seeds=5, source="mnist", jobs=1)
+    bench.flag("--filters", type=lambda s: tuple(map(int, s.split(","))), default=(32, 64))
+    bench.flag("--units", type=int, default=1024)
+    bench.flag("--teacher", type=int, default=900, help="iterations")
+    bench.flag("--noise", type=float, default=0.05, help="on the copies, of the root mean square of the weights")
+    bench.flag("--test", type=int, default=10_000, help="test images")
+    said = bench.said
+    given = {k: v for k, v in bench.recipe.items() if k != "seeds"}
+    with bench.runs(given) as work:
+        tried = work.once("rates", lambda: one(1000, said, dict.fromkeys(ARMS, RATES), held_out=True))
+        rates = {name: max(zip(RATES, rows), key=lambda found: found[1][-1])[0] for name, rows in tried.items()}
+        chosen = {name: (lr,) for name, lr in rates.items()}
+        runs = [*work(one, {seed: (seed, said, chosen) for seed in range(said.seeds)}).values()]
     table = {name: [[r[name][0][i] for r in runs] for i in range(len(AT))] for name in ARMS}
     minus = {
         f"{kind}, {other}": [
@@ -151,10 +149,9 @@ def main() -> None:
             ("deeper", "trained anew"),
         )
     }
-    save(
-        "net2net",
+    bench.save(
         1,
-        **vars(said),
+        **bench.recipe,
         training=str(TRAINING),
         rates=rates,
         tried={name: dict(zip(map(str, RATES), rows)) for name, rows in tried.items()},

@@ -14,19 +14,15 @@ its table.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
-from multiprocessing import get_context
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from environment import save
+from harness import Benchmark, over_seeds, plain, say
 from lifelong import (
     MLP,
     SLDA,
@@ -48,10 +44,8 @@ from lifelong import (
     efficientnet_lite0,
     featured,
     fit,
-    interval,
     split,
 )
-from pages.cells import load
 
 NET = MLP((256, 64))
 TRAINING = Training(optimizer="adam", lr=0.001, batch_size=64, epochs=10)
@@ -98,7 +92,7 @@ def classes(keep: Path, seed: int) -> Stream:
 
 def _tell(done: int, total: int) -> None:
     if done // 2000 != (done - 256) // 2000 or done == total:
-        print(f"features: {done}/{total}", file=sys.stderr, flush=True)
+        say(f"features: {done}/{total}")
 
 
 def merged(stream: Stream, sizes: list[int]) -> Stream:
@@ -118,7 +112,6 @@ def merged(stream: Stream, sizes: list[int]) -> Stream:
 
 
 def steps(method: Method, keep: Path, seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
     R = fit(method, NET, merged(classes(keep, seed), [10] * 10), seeds=[seed], training=TRAINING).matrix(seed=seed).R
     return {"average": float(np.mean([R[i, :i].mean() for i in range(1, 11)])), "end": float(R[-1].mean())}
 
@@ -131,7 +124,6 @@ def ideal(keep: Path, seed: int) -> float:
 
 
 def one_by_one(method: Method, keep: Path, seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
     sizes = [50] + [1] * 50
     stream, best = merged(classes(keep, seed), sizes), ideal(keep, seed)
     R = fit(method, NET, stream, seeds=[seed], training=TRAINING).matrix(seed=seed)
@@ -139,34 +131,31 @@ def one_by_one(method: Method, keep: Path, seed: int) -> dict[str, float]:
     return {"base": base, "new": new, "all": every, "end": float(np.average(R.R[-1], weights=sizes)), "ideal": best}
 
 
+PARTS: dict[str, tuple[Callable[..., dict[str, float]], dict[str, Method]]] = {
+    "steps": (steps, STEPS),
+    "one_by_one": (one_by_one, ONE_BY_ONE),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--keep", type=Path, default=Path("features"), help="where features are kept")
-    parser.add_argument("--parts", default="steps,one_by_one", help="only these; the other stays as it was measured")
-    parser.add_argument("--methods", type=lambda s: s.split(","), help="only these; others stay as they were measured")
-    said = parser.parse_args()
+    bench = Benchmark("new_classes", __doc__, seeds=3, jobs=2, methods=None)
+    bench.flag("--keep", type=Path, default=Path("features"), help="where features are kept")
+    bench.flag("--parts", default="steps,one_by_one", help="only these; the other stays as it was measured")
+    said, seeds = bench.said, range(bench.said.seeds)
+    wanted = said.methods.split(",") if said.methods else [n for _, methods in PARTS.values() for n in methods]
     classes(said.keep, 0)  # once, before the processes share it
-    found: dict[str, dict[str, dict[str, object]]] = (load("new_classes") or {}).get("found", {})
-    work: list[tuple[str, Callable[..., dict[str, float]], dict[str, Method]]] = [
-        ("steps", steps, STEPS),
-        ("one_by_one", one_by_one, ONE_BY_ONE),
-    ]
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        for part, job, methods in work:
-            if part not in said.parts.split(","):
-                continue
-            before = found.get(part, {})
-            found[part] = {n: before[n] for n in methods if n in before}
-            for n, m in methods.items():
-                if said.methods is not None and n not in said.methods:
-                    continue
-                cells = list(pool.map(partial(job, m, said.keep), range(said.seeds)))
-                found[part][n] = {k: interval([c[k] for c in cells])._asdict() for k in cells[0]}
-                print(part, n, {k: str(interval([c[k] for c in cells])) for k in cells[0]}, file=sys.stderr, flush=True)
-            found[part] = {n: found[part][n] for n in methods if n in found[part]}
-            save("new_classes", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, found=found)
+    found: dict[str, dict[str, dict[str, object]]] = bench.before().get("found", {})
+    with bench.runs() as runs:
+        for part in (name for name in PARTS if name in said.parts.split(",")):
+            job, methods = PARTS[part]
+            chosen = {n: m for n, m in methods.items() if n in wanted}
+            cells = runs(job, {(n, s): (m, said.keep, s) for n, m in chosen.items() for s in seeds})
+            measured = {n: over_seeds([cells[n, s] for s in seeds]) for n in chosen}
+            for n, cell in measured.items():
+                say(part, n, {k: str(i) for k, i in cell.items()})
+            every = found.get(part, {}) | {n: plain(cell) for n, cell in measured.items()}
+            found[part] = {n: every[n] for n in methods if n in every}
+            bench.save(1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, found=found)
 
 
 if __name__ == "__main__":

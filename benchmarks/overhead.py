@@ -12,12 +12,7 @@ With --only, what was measured before of the others stays in the result's file.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,12 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import RESULTS, save
+from harness import Benchmark, pairs, say, seconds
 from lifelong import EWC, MAS, MLP, SI, Finetune, Method, RWalk, Training, fit, permuted
-from lifelong.method import Costs, Edge
+from lifelong.core.contexts import TaskContext
+from lifelong.core.examples import Tensors
+from lifelong.core.objective import Classification
+from lifelong.core.stream import Stream
+from lifelong.core.vector import Vector
 from lifelong.parts.fisher import fisher
-from lifelong.stream import Stream, Tensors
-from lifelong.vector import Vector
 
 LR, STRENGTH = 0.1, 1.0
 
@@ -103,31 +100,6 @@ class ByHand:
         return row
 
 
-def seconds(f: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    f()
-    return time.perf_counter() - began
-
-
-def pairs(ours: Callable[[], object], by_hand: Callable[[], object], n: int) -> dict[str, object]:
-    """Ours and theirs in turn, each once beforehand; the ratio pair by pair."""
-    ours(), by_hand()
-    found = []
-    for i in range(n):
-        order = (ours, by_hand) if i % 2 == 0 else (by_hand, ours)
-        took = {f: seconds(f) for f in order}
-        found.append((took[ours], took[by_hand]))
-        print(f"  {took[ours]:.2f} s against {took[by_hand]:.2f} s", file=sys.stderr)
-    ratios = sorted(a / b for a, b in found)
-    return {
-        "ours": [a for a, _ in found],
-        "by_hand": [b for _, b in found],
-        "ratio_median": statistics.median(ratios),
-        "ratio_min": ratios[0],
-        "ratio_max": ratios[-1],
-    }
-
-
 def fisher_costs(stream: Stream, by_hand: ByHand, n: int) -> dict[str, float]:
     """Seconds of one training epoch of the loop by hand, and of the Fishers of as many examples (medians)."""
     net = MLP((256, 256))(stream.shape, 10)
@@ -142,9 +114,10 @@ def fisher_costs(stream: Stream, by_hand: ByHand, n: int) -> dict[str, float]:
 
     def estimate(kind: str) -> None:
         draws = torch.Generator().manual_seed(0)
-        edge = Edge(net, Vector.of(net), Tensors(x, y), None, 0, None, draws, lambda: None, Costs())
+        held_to = Vector.of(net), Tensors(x, y), Classification()
+        context = TaskContext(net, *held_to, 0, None, draws, lambda: None)
         with torch.no_grad():
-            fisher(edge, kind)  # type: ignore[arg-type]
+            fisher(context, kind)  # type: ignore[arg-type]
 
     work = {"epoch": epoch} | {k: (lambda k=k: estimate(k)) for k in ("empirical", "sampled", "exact")}
     took: dict[str, list[float]] = {k: [] for k in work}
@@ -167,66 +140,67 @@ def step_costs(source: str, n: int) -> dict[str, dict[str, float]]:
     for _ in range(n):
         for name, method in methods.items():
             found[name].append(train(method) / train(Finetune()))
-        print("  " + ", ".join(f"{k} {v[-1]:.2f}" for k, v in found.items()), file=sys.stderr)
+        say("  " + ", ".join(f"{k} {v[-1]:.2f}" for k, v in found.items()))
     return {k: {"median": statistics.median(v), "min": min(v), "max": max(v), "pairs": n} for k, v in found.items()}
 
 
+JOBS = (("batch 128, 60,000 images a task", 128, None), ("batch 10, 1,000 images a task", 10, 1000))
+KNOWN = ("fisher", "training", *(f"{name}, {method}" for name, _, _ in JOBS for method in ("finetune", "ewc")))
+
+
+def by_hand_on(stream: Stream, batch: int) -> ByHand:
+    def tensors(part: Tensors) -> tuple[Tensor, Tensor]:
+        x, y, _ = part.take(torch.arange(len(part)))
+        return x.flatten(1).contiguous(), y
+
+    return ByHand([tensors(t.train) for t in stream], [tensors(t.test) for t in stream], batch)
+
+
+def tell(results: dict[str, Any]) -> None:
+    for key, value in results.items():
+        if "ratio_median" in value:
+            say(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")
+    if "training" in results:
+        say("training over fine-tuning's:", ", ".join(f"{k} {v['median']:.2f}" for k, v in results["training"].items()))
+    if "fisher" in results:
+        costs = results["fisher"]
+        epochs = ", ".join(f"{k} {costs[k] / costs['epoch']:.2f}" for k in ("empirical", "sampled", "exact"))
+        say("fisher of as many examples as an epoch has, in epochs:", epochs)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tasks", type=int, default=10)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--only", default="fisher,finetune-128,ewc-128,finetune-10,ewc-10,training")
-    said = parser.parse_args()
+    bench = Benchmark("overhead", __doc__, pairs=7, source="mnist", threads=1)
+    bench.flag("--tasks", type=int, default=10)
+    bench.flag("--only", default="fisher,finetune-128,ewc-128,finetune-10,ewc-10,training")
+    said = bench.said
     only = said.only.split(",")
     torch.set_num_threads(said.threads)
-    path = RESULTS / "overhead.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results = {k: v for k, v in found.items() if isinstance(v, dict) and k != "versions"}
+    results = {k: v for k, v in bench.before().items() if k in KNOWN}
 
     def keep(key: str, value: object) -> None:
         results[key] = value
-        save("overhead", said.threads, what="library / loop by hand", tasks=said.tasks, **results)
+        bench.save(said.threads, what="library / loop by hand", tasks=said.tasks, **results)
 
-    for name, batch, examples in (
-        ("batch 128, 60,000 images a task", 128, None),
-        ("batch 10, 1,000 images a task", 10, 1000),
-    ):
+    for name, batch, examples in JOBS:
         methods: dict[str, Method] = {"finetune": Finetune(), "ewc": EWC(STRENGTH)}
         wanted = [m for m in methods if f"{m}-{batch}" in only]
         fishers = batch == 128 and "fisher" in only
         if not (wanted or fishers):
             continue
         stream = permuted(said.source, tasks=said.tasks, seed=0, examples=examples)
-
-        def tensors(part: Tensors) -> tuple[Tensor, Tensor]:
-            x, y, _ = part.take(torch.arange(len(part)))
-            return x.flatten(1).contiguous(), y
-
-        by_hand = ByHand([tensors(t.train) for t in stream], [tensors(t.test) for t in stream], batch)
+        by_hand = by_hand_on(stream, batch)
         training = Training(lr=LR, batch_size=batch)
         if fishers:
             keep("fisher", fisher_costs(stream, by_hand, 5))
         for label in wanted:
-            print(f"{name}, {label}", file=sys.stderr)
+            say(f"{name}, {label}")
             ours = partial(fit, methods[label], MLP((256, 256)), stream, training=training)
             keep(f"{name}, {label}", pairs(ours, partial(by_hand.run, label == "ewc"), said.pairs))
         del by_hand
     if "training" in only:
-        print("seconds of training over fine-tuning's", file=sys.stderr)
+        say("seconds of training over fine-tuning's")
         keep("training", step_costs(said.source, said.pairs))
-    for key, value in results.items():
-        if "ratio_median" in value:
-            print(f"{key}: {value['ratio_median']:.3f} ({value['ratio_min']:.3f} to {value['ratio_max']:.3f})")
-    if "training" in results:
-        print(
-            "training over fine-tuning's:", ", ".join(f"{k} {v['median']:.2f}" for k, v in results["training"].items())
-        )
-    if "fisher" in results:
-        costs = results["fisher"]
-        print("fisher of as many examples as an epoch has, in epochs:", end=" ")
-        print(", ".join(f"{k} {costs[k] / costs['epoch']:.2f}" for k in ("empirical", "sampled", "exact")))
+    tell(results)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from harness import Benchmark, ratios, say
+
+if TYPE_CHECKING:
+    from lifelong.streams import Source
 
 HERE = Path(__file__).parent
 CLOCKS = ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
@@ -46,13 +51,13 @@ METHODS: dict[str, tuple[dict[str, Any], float | None]] = {
     "ewc": ({"strength": 1.0, "importance": "empirical"}, 1.0),
     "si": ({"strength": 0.1}, 0.1),
     "mas": ({"strength": 0.01, "implicit": True}, 0.01),
-    "replay": ({"slots": 500}, None),
-    "derpp": ({"slots": 500, "alpha": 0.5, "beta": 0.5}, None),
-    "gem": ({"slots": 256, "margin": 0.5}, None),
-    "agem": ({"slots": 2560, "batch": 256}, None),
+    "replay": ({"buffer_size": 500}, None),
+    "derpp": ({"buffer_size": 500, "alpha": 0.5, "beta": 0.5}, None),
+    "gem": ({"buffer_size": 256, "margin": 0.5}, None),
+    "agem": ({"buffer_size": 2560, "batch_size": 256}, None),
     "lwf": ({}, 1.0),
     "generative_replay": ({"hidden": (400, 128), "code": 2}, None),
-    "icarl": ({"slots": 2000}, None),
+    "icarl": ({"buffer_size": 2000}, None),
 }
 
 
@@ -61,8 +66,9 @@ def ours(data: Path, method: str, threads: int, online: bool, classic: bool) -> 
     began = time.perf_counter()
     import torch
 
-    import lifelong.fitting  # noqa: F401 (its import belongs to the clock)
-    from lifelong.stream import Stream, Task, Tensors, Transform
+    import lifelong.runs.fitting  # noqa: F401 (its import belongs to the clock)
+    from lifelong.core.examples import Tensors, Transform
+    from lifelong.core.stream import Stream, Task
     from lifelong.streams import Permute
 
     imported = time.perf_counter() - began
@@ -94,10 +100,10 @@ def ours(data: Path, method: str, threads: int, online: bool, classic: bool) -> 
 
 def worked(method: str, stream: Any, online: bool, imported: float, began: float) -> dict[str, Any]:
     """The job itself."""
-    from lifelong.fitting import fit
+    from lifelong.core.registry import METHODS as KNOWN
     from lifelong.nets import MLP
-    from lifelong.registry import METHODS as KNOWN
-    from lifelong.training import Training
+    from lifelong.runs.fitting import fit
+    from lifelong.training.settings import Training
 
     built = time.perf_counter() - began
     chosen = KNOWN[method].load()(**METHODS[method][0])
@@ -121,97 +127,91 @@ def call(command: list[str]) -> dict[str, Any]:
     return result
 
 
+def lay_out(folder: Path, source: Source, tasks: int) -> Path:
+    """The images as both read them: a file of arrays with the permutations, and torchvision's folder of MNIST."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, x, y in (("train", source.train_x, source.train_y), ("t10k", source.test_x, source.test_y)):
+        images, labels = x.reshape(-1, 28, 28).numpy(), y.numpy().astype(np.uint8)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, *images.shape) + images.tobytes())
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, len(labels)) + labels.tobytes())
+    rng = np.random.RandomState(0)  # avalanche's own draws
+    np.savez(
+        folder / "data.npz",
+        x_train=source.train_x.flatten(1).numpy(),
+        y_train=source.train_y.numpy(),
+        x_test=source.test_x.flatten(1).numpy(),
+        y_test=source.test_y.numpy(),
+        permutations=np.stack([rng.permutation(784) for _ in range(tasks)]),
+    )
+    return folder / "data.npz"
+
+
+def commands(said: argparse.Namespace, data: Path, method: str) -> tuple[list[str], list[str]]:
+    """Ours and theirs."""
+    strength = METHODS[method][1]
+    theirs = [said.peer, str(HERE / "peers_avalanche.py"), "--data", str(data), "--method", method]
+    theirs += ["--threads", str(said.threads), "--lr", "0.1", "--batch-size", "10" if said.online else "128"]
+    theirs += ["--hidden", "100,100" if said.online else "256,256"]
+    theirs += ["--benchmark", said.benchmark, "--root", str(data.parent)]
+    theirs += ["--strength", str(strength)] if strength is not None else []
+    mine = [sys.executable, __file__, "--threads", str(said.threads), "--ours", str(data), method]
+    return mine + ["--benchmark", said.benchmark] + ["--online"] * said.online, theirs
+
+
+def compared(said: argparse.Namespace, data: Path, method: str) -> dict[str, Any]:
+    """The two in turn."""
+    mine, theirs = commands(said, data, method)
+    found = []
+    for _ in range(said.pairs):
+        a, b = call(mine), call(theirs)
+        found.append((a, b))
+        say(f"{method}: {_work(a):.1f} s against {_work(b):.1f} s")
+    ours, others = ([pair[k] for pair in found] for k in (0, 1))
+    return {
+        "tasks": said.tasks,
+        **ratios([_work(b) / _work(a) for a, b in found]),
+        "pairs": len(found),
+        "ours": {clock: _told(ours, clock) for clock in CLOCKS},
+        "theirs": {clock: _told(others, clock) for clock in CLOCKS},
+        "acc_ours": float(np.mean(ours[0]["R"][-1])),
+        "acc_theirs": float(np.mean(others[0]["R"][-1])),
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", help="the python of an environment with avalanche-lib")
-    parser.add_argument("--methods", default="finetune,ewc")
-    parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--benchmark", choices=("classic", "tensors"), default="classic")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--online", action="store_true", help="batch 10, 1,000 images a task")
-    parser.add_argument("--tasks", type=int, default=10)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--ours", nargs=2, metavar=("DATA", "METHOD"), help=argparse.SUPPRESS)
-    said = parser.parse_args()
+    bench = Benchmark("peers", __doc__, pairs=2, source="mnist", threads=2)
+    bench.flag("--peer", help="the python of an environment with avalanche-lib")
+    bench.flag("--methods", default="finetune,ewc")
+    bench.flag("--benchmark", choices=("classic", "tensors"), default="classic")
+    bench.flag("--online", action="store_true", help="batch 10, 1,000 images a task")
+    bench.flag("--tasks", type=int, default=10)
+    bench.flag("--ours", nargs=2, metavar=("DATA", "METHOD"), help=argparse.SUPPRESS)
+    said = bench.said
     if said.ours:
-        print(
-            json.dumps(ours(Path(said.ours[0]), said.ours[1], said.threads, said.online, said.benchmark == "classic"))
-        )
+        data, method = said.ours
+        print(json.dumps(ours(Path(data), method, said.threads, said.online, said.benchmark == "classic")))
         return
     if not said.peer:
-        parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
+        bench.parser.error("--peer: expected the python of an environment with avalanche-lib 0.6.0 (see above)")
     import torch
 
-    from environment import RESULTS, save
     from lifelong.streams import load
 
     source = load(said.source)
     if said.online:
         kept = torch.randperm(len(source.train_y), generator=torch.Generator().manual_seed(0))[:1000]
         source = replace(source, train_x=source.train_x[kept], train_y=source.train_y[kept])
-    path = RESULTS / "peers.json"
-    jobs: dict[str, Any] = json.loads(path.read_text())["jobs"] if path.exists() else {}
+    jobs: dict[str, Any] = bench.before().get("jobs", {})
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data.npz"
-        rng = np.random.RandomState(0)  # avalanche's own draws
-        raw = Path(folder) / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name, x, y in (("train", source.train_x, source.train_y), ("t10k", source.test_x, source.test_y)):
-            images, labels = x.reshape(-1, 28, 28).numpy(), y.numpy().astype(np.uint8)
-            (raw / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, *images.shape) + images.tobytes())
-            (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, len(labels)) + labels.tobytes())
-        np.savez(
-            data,
-            x_train=source.train_x.flatten(1).numpy(),
-            y_train=source.train_y.numpy(),
-            x_test=source.test_x.flatten(1).numpy(),
-            y_test=source.test_y.numpy(),
-            permutations=np.stack([rng.permutation(784) for _ in range(said.tasks)]),
-        )
+        data = lay_out(Path(folder), source, said.tasks)
         for method in said.methods.split(","):
-            strength = METHODS[method][1]
-            theirs = [said.peer, str(HERE / "peers_avalanche.py"), "--data", str(data), "--method", method]
-            theirs += ["--threads", str(said.threads), "--lr", "0.1"]
-            theirs += [
-                "--batch-size",
-                "10" if said.online else "128",
-                "--hidden",
-                "100,100" if said.online else "256,256",
-            ]
-            theirs += ["--benchmark", said.benchmark, "--root", folder]
-            theirs += ["--strength", str(strength)] if strength is not None else []
-            mine = [sys.executable, __file__, "--threads", str(said.threads), "--ours", str(data), method]
-            mine += ["--benchmark", said.benchmark] + ["--online"] * said.online
-            found = []
-            for _ in range(said.pairs):
-                a, b = call(mine), call(theirs)
-                found.append((a, b))
-                print(f"{method}: {_work(a):.1f} s against {_work(b):.1f} s", file=sys.stderr)
-            ratios = sorted(_work(b) / _work(a) for a, b in found)
-            jobs[f"{method}, {said.benchmark}{', online' * said.online}"] = {
-                "tasks": said.tasks,
-                "ratio_median": statistics.median(ratios),
-                "ratio_min": ratios[0],
-                "ratio_max": ratios[-1],
-                "pairs": len(found),
-                "ours": {
-                    k: _told([a for a, _ in found], k)
-                    for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
-                },
-                "theirs": {
-                    k: _told([b for _, b in found], k)
-                    for k in ("import_seconds", "build_seconds", "train_seconds", "eval_seconds")
-                },
-                "acc_ours": float(np.mean(found[0][0]["R"][-1])),
-                "acc_theirs": float(np.mean(found[0][1]["R"][-1])),
-            }
-            save("peers", said.threads, what="avalanche-lib 0.6.0 / library", jobs=jobs)
-    for method in said.methods.split(","):
-        r = jobs[f"{method}, {said.benchmark}{', online' * said.online}"]
-        print(
-            f"{method}: {r['ratio_median']:.1f} times ({r['ratio_min']:.1f} to {r['ratio_max']:.1f}, {r['pairs']} pairs); "
-            f"accuracy {r['acc_ours']:.3f} ours, {r['acc_theirs']:.3f} theirs"
-        )
+            r = jobs[f"{method}, {said.benchmark}{', online' * said.online}"] = compared(said, data, method)
+            bench.save(said.threads, what="avalanche-lib 0.6.0 / library", jobs=jobs)
+            say(
+                f"{method}: {r['ratio_median']:.1f} times ({r['ratio_min']:.1f} to {r['ratio_max']:.1f}, {r['pairs']} pairs); "
+                f"accuracy {r['acc_ours']:.3f} ours, {r['acc_theirs']:.3f} theirs"
+            )
 
 
 def _work(result: dict[str, Any]) -> float:

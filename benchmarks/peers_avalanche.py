@@ -192,6 +192,25 @@ def make_strategy(arguments: argparse.Namespace, network: torch.nn.Sequential) -
     return Naive(**common)
 
 
+def learn(strategy: SupervisedTemplate, benchmark: CLScenario) -> tuple[list[float], list[float], list[list[float]]]:
+    """Train task by task and evaluate every test task after each: the seconds of both, and R."""
+    tasks = len(benchmark.train_stream)
+    train_seconds: list[float] = []
+    eval_seconds: list[float] = []
+    accuracies: list[list[float]] = []
+    for experience in benchmark.train_stream:
+        start = time.perf_counter()
+        strategy.train(experience, num_workers=0)
+        train_seconds.append(time.perf_counter() - start)
+
+        start = time.perf_counter()
+        metrics = strategy.eval(benchmark.test_stream, num_workers=0)
+        eval_seconds.append(time.perf_counter() - start)
+        found = {k[-6:]: v for k, v in metrics.items() if k.startswith("Top1_Acc_Exp/eval_phase/test_stream/")}
+        accuracies.append([found[f"Exp{j:03}"] for j in range(tasks)])
+    return train_seconds, eval_seconds, accuracies
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Do the whole job and return what is to be printed."""
     start = time.perf_counter()
@@ -225,20 +244,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     strategy = make_strategy(arguments, network)
     build_seconds = time.perf_counter() - start
 
-    tasks = len(benchmark.train_stream)
-    train_seconds: list[float] = []
-    eval_seconds: list[float] = []
-    accuracies: list[list[float]] = []
-    for experience in benchmark.train_stream:
-        start = time.perf_counter()
-        strategy.train(experience, num_workers=0)
-        train_seconds.append(time.perf_counter() - start)
-
-        start = time.perf_counter()
-        metrics = strategy.eval(benchmark.test_stream, num_workers=0)
-        eval_seconds.append(time.perf_counter() - start)
-        found = {k[-6:]: v for k, v in metrics.items() if k.startswith("Top1_Acc_Exp/eval_phase/test_stream/")}
-        accuracies.append([found[f"Exp{j:03}"] for j in range(tasks)])
+    train_seconds, eval_seconds, accuracies = learn(strategy, benchmark)
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
         print("training diverged: the network is not finite", file=sys.stderr)
 

@@ -5,25 +5,23 @@ Expert Gate, a network a task, and one wide network with as many parameters as a
 rotation of the digits to another: the head alone, the whole network, a random frozen column, a column that reads a trained one.
 Last, which columns a new one reads: the Fisher information of each connection's weights times their square, by layer, as shares.
 
-Each run is kept in a folder as it ends, so that what was stopped goes on from there. The wide network alone takes longer than all others
+Each run is kept in a folder as it goes, so that what was stopped goes on from there. The wide network alone takes longer than all others
 together.
 
-    LIFELONG_DATA=... python benchmarks/progressive.py [--seeds 3] [--tasks 10] [--examples 60000] [--keep FOLDER]
+    LIFELONG_DATA=... python benchmarks/progressive.py [--seeds 3] [--tasks 10] [--examples 60000] [--work FOLDER]
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from environment import DOCS, save
+from harness import Benchmark, Runs, say
 from lifelong import (
     EWC,
     HAT,
@@ -46,14 +44,15 @@ from lifelong import (
     permuted,
     rotated,
 )
-from lifelong.fitting import learner_for
-from lifelong.growth import Growth
-from lifelong.method import Edge
+from lifelong.core.contexts import TaskContext
+from lifelong.core.growth import Growth
+from lifelong.core.objective import Classification
+from lifelong.core.random import derive, generator
 from lifelong.nets.columns import Columns
 from lifelong.parts.fisher import fisher
-from lifelong.random import derive, generator
 from lifelong.report import figures, look, words
-from pages.cells import load
+from lifelong.runs.choose import Choice
+from lifelong.training.build import learner_for
 
 NET, TRAINING = MLP((256, 256)), Training(lr=0.05, batch_size=10, epochs=1)
 GRID = (1.0, 10.0, 100.0)
@@ -114,8 +113,8 @@ def connections(stream: Stream, seed: int) -> dict[str, list[list[float]]]:
         net = learner.net
         assert isinstance(net, Columns)
         draws = generator(seed, f"fisher/{k}")
-        edge = Edge(net, learner.theta, task.train, None, k, task, draws, learner.reset)
-        F = fisher(edge, "exact", limit=100)
+        context = TaskContext(net, learner.theta, task.train, Classification(), k, task, draws, learner.reset)
+        F = fisher(context, "exact", limit=100)
         for i in net.beside if k else ():
             weight = F[f"columns.{k}.{i}.weight"] * learner.theta[f"columns.{k}.{i}.weight"].detach().square()
             lateral = F[f"laterals.{k}.{i}.V.weight"] * learner.theta[f"laterals.{k}.{i}.V.weight"].detach().square()
@@ -186,78 +185,91 @@ def used(shares: dict[str, list[list[float]]]) -> bytes:
     return figures.png(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=10)
-    parser.add_argument("--examples", type=int, default=60_000)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--keep", type=Path, default=Path("runs/progressive"), help="where runs are kept")
-    parser.add_argument(
-        "--draw", action="store_true", help="draw the pictures again from results/, and measure nothing"
-    )
-    said = parser.parse_args()
-    if said.draw and (r := load("progressive")) is not None:
-        (DOCS / "parameters.png").write_bytes(picture(r["table"], r["seeds"]))
-        (DOCS / "columns.png").write_bytes(used(r["shares"]))
-        return
-    keep = said.keep / f"{said.source}-{said.tasks}-{said.examples}"
-    torch.set_num_threads(1)
+WIDE = "one wide network"
+Row = tuple[float, float, int]  # ACC, accuracy right after learning, parameters at the end
 
-    def stream(seed: int) -> Stream:
-        return permuted(said.source, tasks=said.tasks, seed=seed, scenario="task", examples=said.examples)
 
-    strength = choose(partial(EWC, implicit=True), GRID, NET, stream(1000), TRAINING, seeds=[1000], extend=1)
-    print(strength, flush=True)
-    ewc = EWC(strength.value, implicit=True)
-    rows: dict[str, list[tuple[float, float, int]]] = {}
+def trained(name: str, method: Method, units: int, seed: int, work: tuple[str, int, int, Path]) -> Row:
+    """A run, kept in a folder of its own as it goes."""
+    source, tasks, examples, folder = work
+    stream = permuted(source, tasks=tasks, seed=seed, scenario="task", examples=examples)
+    out = folder / f"{source}-{tasks}-{examples}" / f"{name}-{seed}"
+    found = fit(method, MLP((units, units)), stream, seeds=[seed], training=TRAINING, out=out, every=300.0)
+    [record] = found.records.values()
+    return record.matrix.acc, record.matrix.learning_accuracy, record.parameters[-1]
 
-    def run(name: str, method: Method, net: MLP = NET) -> None:
-        for seed in range(said.seeds):
-            out = keep / f"{name}-{seed}"
-            found = fit(method, net, stream(seed), seeds=[seed], training=TRAINING, out=out, every=300.0)
-            [record] = found.records.values()
-            rows.setdefault(name, []).append(
-                (record.matrix.acc, record.matrix.learning_accuracy, record.parameters[-1])
-            )
-        print(name, rows[name], flush=True)
 
-    run("finetune", Finetune())
-    run("ewc", ewc)
-    run("ewc+grow", chain(ewc, Grow(threshold=0.9, times=2)))
-    run("packnet", PackNet())
-    run("hat", HAT())
-    run("progressive", Progressive())
-    run("expert_gate", ExpertGate())
-    run("independent", Independent())
-    wide = width(int(rows["progressive"][0][2]), stream(0).outputs)
-    run("one wide network", Finetune(), MLP((wide, wide)))
+def every(runs: Runs, ewc: EWC, seeds: int, outputs: int, work: tuple[str, int, int, Path]) -> dict[str, list[Row]]:
+    """Rows of all methods, and last of the wide network."""
+    methods: dict[str, Method] = {
+        "finetune": Finetune(),
+        "ewc": ewc,
+        "ewc+grow": chain(ewc, Grow(threshold=0.9, times=2)),
+        "packnet": PackNet(),
+        "hat": HAT(),
+        "progressive": Progressive(),
+        "expert_gate": ExpertGate(),
+        "independent": Independent(),
+    }
+
+    def rows(name: str, method: Method, units: int) -> list[Row]:
+        found = runs(trained, {(name, units, seed): (name, method, units, seed, work) for seed in range(seeds)})
+        say(name, [*found.values()])
+        return [*found.values()]
+
+    found = {name: rows(name, method, NET.hidden[0]) for name, method in methods.items()}
+    wide = width(int(found["progressive"][0][2]), outputs)
+    return {**found, WIDE: rows(WIDE, Finetune(), wide)}
+
+
+def tabled(rows: dict[str, list[Row]]) -> dict[str, Any]:
     one = rows["finetune"][0][2]
-    acc = {n: [a for a, _, _ in r] for n, r in rows.items()}
-    table = {
+    return {
         n: {
-            "acc": interval(acc[n])._asdict(),
-            "each": acc[n],
+            "acc": interval([a for a, _, _ in r])._asdict(),
+            "each": [a for a, _, _ in r],
             "learning_accuracy": interval([b for _, b, _ in r])._asdict(),
             "parameters": interval([p / one for _, _, p in r])._asdict(),
         }
         for n, r in rows.items()
     }
-    (DOCS / "parameters.png").write_bytes(picture(table, said.seeds))
-    curves = [controls(seed, said.source) for seed in range(said.seeds)]
-    print(curves, flush=True)
-    shares = connections(stream(0), 0)
-    (DOCS / "columns.png").write_bytes(used(shares))
-    save(
-        "progressive",
+
+
+def main() -> None:
+    bench = Benchmark("progressive", __doc__, seeds=3, source="mnist", jobs=1, draws=True)
+    bench.flag("--tasks", type=int, default=10)
+    bench.flag("--examples", type=int, default=60_000)
+    said, seeds = bench.said, range(bench.said.seeds)
+    if said.draw:
+        r = bench.before()
+        bench.picture("parameters.png", picture(r["table"], r["seeds"]))
+        bench.picture("columns.png", used(r["shares"]))
+        return
+
+    def stream(seed: int) -> Stream:
+        return permuted(said.source, tasks=said.tasks, seed=seed, scenario="task", examples=said.examples)
+
+    def strength() -> Choice:
+        return choose(partial(EWC, implicit=True), GRID, NET, stream(1000), TRAINING, seeds=[1000], extend=1)
+
+    with bench.runs(said.source, said.tasks, said.examples) as runs:
+        chosen = runs.choices("strength", lambda: {"ewc": strength()})["ewc"]
+        work = (said.source, said.tasks, said.examples, said.work.resolve())
+        rows = every(runs, EWC(chosen.value, implicit=True), said.seeds, stream(0).outputs, work)
+        curves = [*runs(controls, {seed: (seed, said.source) for seed in seeds}).values()]
+        shares = runs.once("connections", lambda: connections(stream(0), 0))
+    acc = {n: [a for a, _, _ in r] for n, r in rows.items()}
+    bench.picture("parameters.png", picture(tabled(rows), said.seeds))
+    bench.picture("columns.png", used(shares))
+    bench.save(
         1,
-        **{name: value for name, value in vars(said).items() if name not in ("keep", "draw")},
+        **bench.recipe,
         training=str(TRAINING),
         net=str(NET),
-        wide=wide,
-        one=one,
-        strength=strength._asdict(),
-        table=table,
+        wide=width(int(rows["progressive"][0][2]), stream(0).outputs),
+        one=rows["finetune"][0][2],
+        strength=chosen._asdict(),
+        table=tabled(rows),
         progressive_minus={n: paired(acc["progressive"], acc[n])._asdict() for n in acc if n != "progressive"},
         at=AT,
         controls={n: [interval([c[n][i] for c in curves])._asdict() for i in range(len(AT))] for n in curves[0]},

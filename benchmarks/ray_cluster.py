@@ -9,7 +9,6 @@ of the same run in one process.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -24,12 +23,12 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from environment import RESULTS, environment
-from lifelong.checkpoint import Store
-from lifelong.cluster import Ray
-from lifelong.config import Config
-from lifelong.jobs import Message, execute
-from lifelong.run import Job
+from harness import Benchmark
+from lifelong.runs.checkpoint import Store
+from lifelong.runs.jobs import Message, execute
+from lifelong.runs.ray_executor import Ray
+from lifelong.runs.run import Job
+from lifelong.runs.spec import RunSpec
 
 KEYS = {
     "stream": "split",
@@ -85,12 +84,12 @@ def last(folder: Path, job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--test", action="store_true", help="write nothing")
-    said = parser.parse_args()
+    bench = Benchmark("ray_cluster", __doc__)
+    bench.flag("--epochs", type=int, default=60)
+    bench.flag("--test", action="store_true", help="write nothing")
+    said = bench.said
     torch.set_num_threads(1)
-    config = Config.from_keys({**KEYS, "epochs": said.epochs})
+    config = RunSpec.from_keys({**KEYS, "epochs": said.epochs})
     folder = Path(tempfile.mkdtemp())
     alone, failed = execute(config, folder / "alone")
     assert not failed
@@ -127,8 +126,7 @@ def main() -> None:
     }
     print(json.dumps(found, indent=1))
     if not said.test:
-        text = json.dumps({**environment(1), **found}, indent=1)
-        (RESULTS / "ray_cluster.json").write_text(text + "\n")
+        bench.save(1, **found)
 
 
 if __name__ == "__main__":

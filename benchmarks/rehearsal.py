@@ -11,10 +11,8 @@ threads: the same job of GEM by the library alone, with two threads, as the auth
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import DOCS, RESULTS, save
-from lifelong import GEM, MLP, Learner, Replay, Training, fit, permuted
-from lifelong.parts.dual import dual
+from harness import Benchmark, pairs, say, seconds
+from lifelong import GEM, MLP, Learner, Method, Replay, Stream, Training, fit, permuted
+from lifelong.parts.gem_qp import dual
 from lifelong.report import figures
-from overhead import pairs
 
 LR, BATCH = 0.1, 10
+TRAINING = Training(lr=LR, batch_size=BATCH)
 Data = list[tuple[Tensor, Tensor]]
 
 
@@ -112,7 +110,7 @@ def tensors(part: Any) -> tuple[Tensor, Tensor]:
 def by_task(stream: Any) -> list[float]:
     """Milliseconds a step of GEM in each task."""
     net = MLP((100, 100))(stream.shape, stream.outputs)
-    learner = Learner(net, GEM(), Training(lr=LR, batch_size=BATCH), scenario="domain")
+    learner = Learner(net, GEM(), TRAINING, scenario="domain")
     found = []
     for task in stream:
         began = time.perf_counter()
@@ -132,55 +130,55 @@ def draw(milliseconds: list[float]) -> bytes:
     return figures.png(figure)
 
 
+PARTS = ("replay", "gem", "gem_step_milliseconds", "gem_two_threads")
+
+
+def in_turn(method: Method, net: MLP, stream: Stream, by_hand: Callable[..., object], n: int) -> dict[str, object]:
+    """The library and the loop by hand, with the same images."""
+    train, test = [tensors(t.train) for t in stream], [tensors(t.test) for t in stream]
+    ours = partial(fit, method, net, stream, training=TRAINING)
+    return pairs(ours, partial(by_hand, train, test), n)
+
+
+def two_threads(stream: Stream, n: int) -> list[float]:
+    """Seconds of GEM's job by the library alone."""
+    torch.set_num_threads(2)
+    found = [seconds(lambda: fit(GEM(256, 0.5), MLP((100, 100)), stream, training=TRAINING)) for _ in range(n)]
+    say("gem, two threads:", [round(s, 1) for s in found])
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--gem-pairs", type=int, default=3)
-    parser.add_argument("--gem-tasks", type=int, default=20)
-    parser.add_argument("--only", default="replay,gem,threads")
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
+    bench = Benchmark("rehearsal", __doc__, pairs=7, source="mnist", draws=True)
+    bench.flag("--gem-pairs", type=int, default=3)
+    bench.flag("--gem-tasks", type=int, default=20)
+    bench.flag("--only", default="replay,gem,threads")
+    said = bench.said
     torch.set_num_threads(1)
-    path = RESULTS / "rehearsal.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results = {k: v for k, v in found.items() if k in ("replay", "gem", "gem_step_milliseconds", "gem_two_threads")}
+    results: dict[str, Any] = {k: v for k, v in bench.before().items() if k in PARTS}
     if said.draw:
-        (DOCS / "gem-steps.png").write_bytes(draw(found["gem_step_milliseconds"]))
+        bench.picture("gem-steps.png", draw(results["gem_step_milliseconds"]))
         return
-    training = Training(lr=LR, batch_size=BATCH)
     if "replay" in said.only:
         stream = permuted(said.source, tasks=10, seed=0, examples=1000)
-        train, test = [tensors(t.train) for t in stream], [tensors(t.test) for t in stream]
-        ours = partial(fit, Replay(500), MLP((256, 256)), stream, training=training)
-        results["replay"] = pairs(ours, partial(replay_by_hand, train, test, 500), said.pairs)
-        save("rehearsal", 1, **results)
+        by_hand = partial(replay_by_hand, slots=500)
+        results["replay"] = in_turn(Replay(500), MLP((256, 256)), stream, by_hand, said.pairs)
+        bench.save(1, **results)
+    stream = permuted(said.source, tasks=said.gem_tasks, seed=0, examples=1000)
     if "gem" in said.only:
-        stream = permuted(said.source, tasks=said.gem_tasks, seed=0, examples=1000)
-        train, test = [tensors(t.train) for t in stream], [tensors(t.test) for t in stream]
-        ours = partial(fit, GEM(256, 0.5), MLP((100, 100)), stream, training=training)
-        results["gem"] = pairs(ours, partial(gem_by_hand, train, test, 256, 0.5), said.gem_pairs)
+        by_hand = partial(gem_by_hand, each=256, margin=0.5)
+        results["gem"] = in_turn(GEM(256, 0.5), MLP((100, 100)), stream, by_hand, said.gem_pairs)
         results["gem_step_milliseconds"] = by_task(stream)
-        (DOCS / "gem-steps.png").write_bytes(draw(results["gem_step_milliseconds"]))
-        save("rehearsal", 1, **results)
+        bench.picture("gem-steps.png", draw(results["gem_step_milliseconds"]))
+        bench.save(1, **results)
     if "threads" in said.only:
-        stream = permuted(said.source, tasks=said.gem_tasks, seed=0, examples=1000)
-        torch.set_num_threads(2)
-        seconds = []
-        for _ in range(said.gem_pairs):
-            began = time.perf_counter()
-            fit(GEM(256, 0.5), MLP((100, 100)), stream, training=training)
-            seconds.append(time.perf_counter() - began)
-        results["gem_two_threads"] = seconds
-        print("gem, two threads:", [round(s, 1) for s in seconds], file=sys.stderr)
-        save("rehearsal", 1, **results)
+        results["gem_two_threads"] = two_threads(stream, said.gem_pairs)
+        bench.save(1, **results)
     for key in ("replay", "gem"):
         if key in results:
-            v = results[key]
-            print(
-                f"{key}: {v['ratio_median']:.3f} ({v['ratio_min']:.3f} to {v['ratio_max']:.3f}), ours {np.median(v['ours']):.1f} s",
-                file=sys.stderr,
-            )
+            r = results[key]
+            ratio = f"{r['ratio_median']:.3f} ({r['ratio_min']:.3f} to {r['ratio_max']:.3f})"
+            say(f"{key}: {ratio}, ours {np.median(r['ours']):.1f} s")
 
 
 if __name__ == "__main__":

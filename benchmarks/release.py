@@ -8,19 +8,18 @@ itself, and every network, is exported in each form and held to its run on test 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import tempfile
 from pathlib import Path
 
-from environment import DOCS
+from harness import Benchmark
 from lifelong.cli import main as lifelong
-from lifelong.config import Config
-from lifelong.errors import LifelongError
-from lifelong.jobs import execute
-from lifelong.registry import METHODS
+from lifelong.core.errors import LifelongError
+from lifelong.core.registry import METHODS
 from lifelong.release import export
+from lifelong.runs.jobs import execute
+from lifelong.runs.spec import RunSpec
 
 PERMUTED = ["run", "--stream", "permuted", "--stream.source", "mnist-mini", "--net.hidden", "256,256", "--threads", "1"]
 PERMUTED += ["--lr", "0.1", "--momentum", "0", "--batch_size", "32"]
@@ -30,20 +29,22 @@ IMAGES = {"stream": "split", "stream.tasks": 2, "stream.examples": 100, "net": "
 NETS = {"memory_network": STORIES, "reader": {**STORIES, "net": "reader"}, "resnet18": IMAGES}
 
 
-def gates(epochs: int) -> None:
+def gates(epochs: int, docs: Path) -> None:
     """Runs, gates and an export in the present folder; what they say goes to docs/."""
     usual = [*PERMUTED, "--epochs", str(epochs)]
     lifelong([*usual, "--stream.tasks", "2", "--out", "old"])
-    lifelong([*usual, "--stream.tasks", "5", "--method", "finetune,replay", "--replay.slots", "1000", "--out", "new"])
+    lifelong(
+        [*usual, "--stream.tasks", "5", "--method", "finetune,replay", "--replay.buffer_size", "1000", "--out", "new"]
+    )
     for method in ("finetune", "replay"):
-        page = DOCS / f"release-{method}.txt"
+        page = docs / f"release-{method}.txt"
         limits = ["--max-drop", "0.05", "--max-negative-flips", "0.08", "--worst-class", "0.2"]
         status = lifelong(
             ["gate", "--old", "old", "--new", "new", "--new-method", method, *limits, "--markdown", str(page)]
         )
         page.write_text(page.read_text() + f"exit status {status}\n")
     lifelong(["export", "new", "--method", "replay", "--out", "released"])
-    (DOCS / "release-card.txt").write_text(Path("released/README.md").read_text())
+    (docs / "release-card.txt").write_text(Path("released/README.md").read_text())
 
 
 def exports() -> list[str]:
@@ -53,11 +54,11 @@ def exports() -> list[str]:
         known = {n: e.load()() for n, e in METHODS.items()}
         fits = [n for n, m in known.items() if "predict" in m.acts and scenario in m.scenarios]
         fits = ["finetune", *(n for n in fits if (scenario, n) != ("class", "independent"))]
-        execute(Config.from_keys({**SMALL, "scenario": scenario, "method": ",".join(fits)}), Path(scenario))
+        execute(RunSpec.from_keys({**SMALL, "scenario": scenario, "method": ",".join(fits)}), Path(scenario))
         rows += [_row(Path(scenario), "mlp" if n == "finetune" else n, scenario, n) for n in fits]
     for net, keys in NETS.items():
-        execute(Config.from_keys(keys), Path(net))
-        rows.append(_row(Path(net), net, Config.from_keys(keys).build_stream(0).scenario, "finetune"))
+        execute(RunSpec.from_keys(keys), Path(net))
+        rows.append(_row(Path(net), net, RunSpec.from_keys(keys).build_stream(0).scenario, "finetune"))
     return rows
 
 
@@ -73,12 +74,16 @@ def _row(run: Path, what: str, scenario: str, method: str) -> str:
     return f"| `{what}` | {scenario} | {' | '.join(cells)} |"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=5)
-    given = parser.parse_args()
+def main() -> None:
+    bench = Benchmark("release", __doc__)
+    bench.flag("--epochs", type=int, default=5)
+    epochs, docs = bench.said.epochs, bench.docs
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         os.environ["OMP_NUM_THREADS"] = "1"
-        gates(given.epochs)
+        gates(epochs, docs)
         head = ["| what answers | scenario | safetensors | torch | onnx |", "|---|---|---|---|---|"]
-        (DOCS / "release-exports.txt").write_text("\n".join([*head, *exports()]) + "\n")
+        (docs / "release-exports.txt").write_text("\n".join([*head, *exports()]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

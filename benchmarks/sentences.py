@@ -1,5 +1,5 @@
 """New intents for a sentence encoder that learns: CLINC150 by domain (10 tasks of 15 intents) and Banking77 in steps (7 of 11), scenario
-"class", all-MiniLM-L6-v2 with LoRA, trained by `transformers.Trainer` with `lifelong.trainers.huggingface`.
+"class", all-MiniLM-L6-v2 with LoRA, trained by `transformers.Trainer` with `lifelong.loops.huggingface`.
 
 What learns: LoRA of rank 8 at the queries and values of the six layers, and a linear layer on the mean over a sentence's tokens. Each task
 is a call of `train`. The seed draws the order of the domains or intents (that of benchmarks/clinc.py, which has the frozen encoder), the
@@ -20,20 +20,16 @@ What was measured before with the same settings stays; methods can be run one af
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import io
 import json
 import os
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +40,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from environment import save
-from lifelong import AGEM, EWC, Finetune, LwF, Method, Replay, RMatrix, interval
-from lifelong.random import derive, generator
-from pages.cells import load
+from harness import Benchmark, Runs, over_seeds, plain, say
+from lifelong import AGEM, EWC, Finetune, LwF, Method, Replay, RMatrix
+from lifelong.core.random import derive, generator
 
 EACH = 5  # sentences an intent in memory
 TUNED_ON = 4  # tasks
@@ -60,7 +55,7 @@ METHODS = ("fine-tuning", "EWC", "LwF", "replay", "A-GEM", "joint")
 FIXED: dict[str, Callable[[int], Method]] = {
     "fine-tuning": lambda slots: Finetune(),
     "replay": lambda slots: Replay(slots, fill="balanced"),
-    "A-GEM": lambda slots: AGEM(slots, batch=32),
+    "A-GEM": lambda slots: AGEM(slots, batch_size=32),
     "joint": lambda slots: Finetune(),  # on all sentences at once
 }
 
@@ -194,7 +189,7 @@ def learn(method: Method, made: Tasks, outputs: int, setting: Setting, seed: int
     from transformers import Trainer, TrainingArguments
     from transformers.utils import logging
 
-    from lifelong.trainers.huggingface import LifelongCallback
+    from lifelong.loops.huggingface import LifelongCallback
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -229,7 +224,6 @@ def learn(method: Method, made: Tasks, outputs: int, setting: Setting, seed: int
 
 
 def run(method: Method, name: str, setting: Setting, seed: int, joint: bool) -> dict[str, float]:
-    torch.set_num_threads(1)
     made = tasks(name, seed, setting)
     R = RMatrix(learn(method, made, sum(map(len, groups(name, seed))), setting, seed, joint))
     if joint:
@@ -239,51 +233,50 @@ def run(method: Method, name: str, setting: Setting, seed: int, joint: bool) -> 
 
 
 def score(method: Method, name: str, setting: Setting) -> float:
-    torch.set_num_threads(1)
     made = held_out(tasks(name, 1000, setting), 1000)
     return float(learn(method, made, sum(map(len, groups(name, 1000))), setting, 1000)[-1].mean())
 
 
+def strength(runs: Runs, method: str, name: str, setting: Setting) -> dict[str, Any]:
+    """The best of a grid, which goes on while its best is its end."""
+    make, first = GRIDS[method]
+    grid = list(first)
+    while True:
+        found = runs(score, {(method, name, g): (make(g), name, setting) for g in grid})
+        scores = [found[method, name, g] for g in grid]
+        if int(np.argmax(scores)) < len(grid) - 1 or len(grid) == len(first) + MORE:
+            return {"value": grid[int(np.argmax(scores))], "grid": grid, "scores": scores}
+        grid.append(grid[-1] * grid[-1] / grid[-2])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", default="clinc150,banking77")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--examples", type=int, default=15)
-    parser.add_argument("--tests", type=int, default=10)
-    parser.add_argument("--length", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    asked = parser.parse_args()
+    bench = Benchmark("sentences", __doc__, seeds=3, jobs=2, methods=",".join(METHODS))
+    bench.flag("--streams", default="clinc150,banking77")
+    bench.flag("--examples", type=int, default=15)
+    bench.flag("--tests", type=int, default=10)
+    bench.flag("--length", type=int, default=24)
+    bench.flag("--epochs", type=int, default=5)
+    asked, seeds = bench.said, range(bench.said.seeds)
     setting = Setting(asked.examples, asked.tests, asked.length, asked.epochs)
-    before = load("sentences") or {}
+    before = bench.before()
     same = before.get("setting") == vars(setting) and before.get("seeds") == asked.seeds
     found: dict[str, Any] = before["found"] if same else {}
-    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+    with bench.runs(setting) as runs:
         for name in asked.streams.split(","):
-            part = found.setdefault(name, {"tasks": len(groups(name, 0)), "strengths": {}, "cells": {}})
-            slots = EACH * sum(map(len, groups(name, 0)))
+            intents = groups(name, 0)
+            part = found.setdefault(name, {"tasks": len(intents), "strengths": {}, "cells": {}})
             for method in asked.methods.split(","):
                 if method in GRIDS:
-                    make, first = GRIDS[method]
-                    grid = list(first)
-                    scores = list(pool.map(score, [make(g) for g in grid], [name] * len(grid), [setting] * len(grid)))
-                    while int(np.argmax(scores)) == len(grid) - 1 < len(first) + MORE - 1:  # the best is the grid's end
-                        grid.append(grid[-1] * grid[-1] / grid[-2])
-                        scores.append(pool.submit(score, make(grid[-1]), name, setting).result())
-                    value = grid[int(np.argmax(scores))]
-                    part["strengths"][method] = {"value": value, "grid": grid, "scores": scores}
-                    chosen = make(value)
+                    part["strengths"][method] = strength(runs, method, name, setting)
+                    chosen = GRIDS[method][0](part["strengths"][method]["value"])
                 else:
-                    chosen = FIXED[method](slots)
-                each = list(pool.map(partial(run, chosen, name, setting, joint=method == "joint"), range(asked.seeds)))
-                part["cells"][method] = {k: interval([c[k] for c in each])._asdict() for k in each[0]}
-                print(
-                    name, method, {k: str(interval([c[k] for c in each])) for k in each[0]}, file=sys.stderr, flush=True
-                )
-                save(
-                    "sentences", 1, seeds=asked.seeds, setting=vars(setting), each=EACH, tuned_on=TUNED_ON, found=found
-                )
+                    chosen = FIXED[method](EACH * sum(map(len, intents)))
+                joint = method == "joint"
+                each = runs(run, {(method, name, s): (chosen, name, setting, s, joint) for s in seeds})
+                cell = over_seeds([*each.values()])
+                part["cells"][method] = plain(cell)
+                say(name, method, {k: str(i) for k, i in cell.items()})
+                bench.save(1, seeds=asked.seeds, setting=vars(setting), each=EACH, tuned_on=TUNED_ON, found=found)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,17 @@ is chosen on held-out training examples of another seed. Replay: 500 examples, a
 
 from __future__ import annotations
 
-import argparse
-import sys
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from environment import DOCS, save
-from lifelong import EWC, MLP, Finetune, Method, Replay, Training, choose, fit, interval, rotated
-from lifelong.online import Trace, anytime, gaps, min_acc, wc_acc
+from harness import Benchmark, over_seeds, plain, say
+from lifelong import EWC, MLP, Finetune, Method, Replay, Training, choose, fit, rotated
+from lifelong.measures.online import Trace, anytime, gaps, min_acc, wc_acc
 from lifelong.report import figures, look, words
-from lifelong.run import Job
-from pages.cells import load
+from lifelong.runs.choose import Choice
+from lifelong.runs.run import Job
 
 NET, TRAINING = MLP((100, 100)), Training(lr=0.05, momentum=0.9, batch_size=32, epochs=10)
 GRID = (1.0, 10.0, 100.0)
@@ -76,53 +73,56 @@ def traced(traces: list[Trace]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
-    if said.draw and (r := load("stability_gap")) is not None:
-        (DOCS / "stability-gap.png").write_bytes(drawn(r["curves"]))
-        return
-    torch.set_num_threads(1)
-    strength = choose(partial(EWC, implicit=True), GRID, NET, stream(seed=1000), TRAINING, seeds=[1000])
-    methods: dict[str, Method] = {
-        "fine-tuning": Finetune(),
-        "EWC": EWC(strength.value, implicit=True),
-        "replay": Replay(500),
+def measure(method: Method, seed: int) -> dict[str, Any]:
+    """Measures of one seed, and its trace, as JSON has it."""
+    run = fit(method, NET, stream(seed=seed), seeds=[seed], training=TRAINING, evaluate_every=1)
+    trace = run.records[Job(method.name, seed)].trace
+    assert trace is not None
+    R = run.matrix(seed=seed)
+    measures = {
+        "acc": R.acc,
+        "worst_case": R.worst_case,
+        "wc_acc": wc_acc(trace),
+        "min_acc": min_acc(trace),
+        "anytime": anytime(trace),
+        "lost": float(np.mean([g.lost for g in gaps(trace)])),
+        "regained": float(np.mean([g.regained for g in gaps(trace)])),
     }
+    return {"measures": measures, "curve": traced([trace])}
+
+
+def main() -> None:
+    bench = Benchmark("stability_gap", __doc__, seeds=3, jobs=1, draws=True)
+    said, seeds = bench.said, range(bench.said.seeds)
+    if said.draw:
+        bench.picture("stability-gap.png", drawn(bench.before()["curves"]))
+        return
+
+    def strength() -> Choice:
+        return choose(partial(EWC, implicit=True), GRID, NET, stream(seed=1000), TRAINING, seeds=[1000])
+
+    with bench.runs() as runs:
+        chosen = runs.choices("strength", lambda: {"EWC": strength()})["EWC"]
+        methods: dict[str, Method] = {
+            "fine-tuning": Finetune(),
+            "EWC": EWC(chosen.value, implicit=True),
+            "replay": Replay(500),
+        }
+        found = runs(measure, {(name, seed): (method, seed) for name, method in methods.items() for seed in seeds})
     table: dict[str, dict[str, Any]] = {}
     curves: dict[str, dict[str, Any]] = {}
     for name, method in methods.items():
-        found: list[dict[str, float]] = []
-        traces = []
-        for seed in range(said.seeds):
-            run = fit(method, NET, stream(seed=seed), seeds=[seed], training=TRAINING, evaluate_every=1)
-            trace = run.records[Job(method.name, seed)].trace
-            assert trace is not None
-            traces.append(trace)
-            found.append(
-                {
-                    "acc": run.matrix(seed=seed).acc,
-                    "worst_case": run.matrix(seed=seed).worst_case,
-                    "wc_acc": wc_acc(trace),
-                    "min_acc": min_acc(trace),
-                    "anytime": anytime(trace),
-                    "lost": float(np.mean([g.lost for g in gaps(trace)])),
-                    "regained": float(np.mean([g.regained for g in gaps(trace)])),
-                }
-            )
-        table[name] = {k: interval([f[k] for f in found])._asdict() for k in found[0]} | {"method": str(method)}
-        print(name, {k: v["mean"] for k, v in table[name].items() if k != "method"}, file=sys.stderr, flush=True)
-        curves[name] = traced(traces)
-    (DOCS / "stability-gap.png").write_bytes(drawn(curves))
-    save(
-        "stability_gap",
+        own = [found[name, seed] for seed in seeds]
+        table[name] = plain(over_seeds([r["measures"] for r in own])) | {"method": str(method)}
+        curves[name] = own[0]["curve"] | {"accuracy": [r["curve"]["accuracy"][0] for r in own]}
+        say(name, {k: v["mean"] for k, v in table[name].items() if k != "method"})
+    bench.picture("stability-gap.png", drawn(curves))
+    bench.save(
         1,
         seeds=said.seeds,
         net=str(NET),
         training=str(TRAINING),
-        strength=strength._asdict(),
+        strength=chosen._asdict(),
         table=table,
         curves=curves,
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from environment import DOCS
 from front import front
 from pages import answers, classes, costs, expansion, order, reliability, retention, transfer
-from pages.cells import load
+from stored import DOCS, load
 
+NAMES = """Results that were written by version 0.1.0 name hyperparameters as it did: `slots` is now
+`buffer_size`, `batch` of a method is `batch_size`, `least` is `min_probability`."""
 PAGES = {
     "results.md": (
-        "# Results\n\nWritten by the scripts in `benchmarks/`.\n\n",
+        f"# Results\n\nWritten by the scripts in `benchmarks/`. {NAMES}\n\n",
         {
             "lecture": retention.lecture,
             "permuted": retention.permuted,
@@ -40,7 +41,7 @@ PAGES = {
         },
     ),
     "benchmarks.md": (
-        "# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run.\n\n",
+        f"# Speed\n\nWritten by the scripts in `benchmarks/`. Ratios, measured in one run. {NAMES}\n\n",
         {"overhead": costs.overhead, "rehearsal": costs.rehearsal, "peers": costs.peers, "growth": costs.growth},
     ),
     "reliability.md": (reliability.RELIABILITY, {"faults": reliability.faults, "demo_robust": reliability.demo_robust}),

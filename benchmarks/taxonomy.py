@@ -9,21 +9,22 @@ Two edges of a lecture are looked for: 3D edges and surface normals help point m
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from environment import DOCS, save
-from lifelong.report import curricula, figures
-from lifelong.taxonomy import Affinities, Taxonomy, Transfer, greedy, random_taxonomy, read_affinities, solve
-from pages.cells import load
+from harness import Benchmark, say
+from lifelong.curriculum import figures as curricula
+from lifelong.curriculum.taxonomy import Affinities, Taxonomy, Transfer, greedy, random_taxonomy, read_affinities, solve
+from lifelong.report import figures
 
 BUDGETS = range(1, 23)
 DRAWN = (2, 5, 10)
 RANDOM = 1000
+EDGES = {"edge3d", "rgb2sfnorm"}
 
 
 def every_set(p: Mapping[Transfer, float], order: int) -> NDArray[np.float64]:
@@ -83,79 +84,79 @@ def about(taxonomy: Taxonomy, table: Affinities) -> dict[str, object]:
     }
 
 
+def chance(drawn: list[Taxonomy], table: Affinities) -> dict[str, Any]:
+    """Means over taxonomies that were drawn."""
+    keys = ("objective", "gain", "quality")
+    return {"n": len(drawn), **{k: float(np.mean([about(t, table)[k] for t in drawn])) for k in keys}}
+
+
+def row(table: Affinities, order: int, budget: int, tried: NDArray[np.float64], best: Taxonomy) -> dict[str, Any]:
+    """What results/ holds of a budget: the optimum, and what it is held against."""
+    quick = greedy(table.p, budget, order=order)
+    draws = np.random.default_rng(budget)
+    drawn = [random_taxonomy(table.p, budget, draws, order=order) for _ in range(RANDOM)]
+    well = [random_taxonomy(table.p, budget, draws, order=order, best=True) for _ in range(RANDOM)]
+    say(order, budget, f"{best.objective:.6f} {tried[budget]:.6f} {best.bound:.6f}")
+    below = float(np.mean([t.objective < best.objective for t in drawn]))
+    return {
+        "optimum": about(best, table),
+        "bound": best.bound,
+        "every_set": tried[budget],
+        "greedy": None if quick is None else about(quick, table),
+        "random": {**chance(drawn, table), "below_optimum": below},
+        "random_sources": {**chance(well, table), "best": max(t.objective for t in well)},
+    }
+
+
+def edge(table: Affinities, target: str, orders: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Where 3D edges and surface normals stand among what helps a target, and the budgets at which one of them is chosen."""
+    first = sorted((t for t in table.p if t.target == target), key=lambda t: -table.p[t])
+    single = [t for t in first if len(t.sources) == 1 and target not in t.needs]
+    pair = next(t for t in first if set(t.sources) == EDGES)
+    others = [t for t in first if target not in t.needs]
+    chosen = {
+        order: [
+            budget
+            for budget, row in rows.items()
+            for key in row["optimum"]["transfers"]
+            if Transfer.of(key).target == target and set(Transfer.of(key).needs) & EDGES
+        ]
+        for order, rows in orders.items()
+    }
+    return {
+        "rank_among_single_sources": {s: [t.sources[0] for t in single].index(s) + 1 for s in ("edge3d", "rgb2sfnorm")},
+        "single_sources": len(single),
+        "rank_of_the_pair": others.index(pair) + 1,
+        "transfers": len(others),
+        "pair_gain": table.gain[pair],
+        "pair_quality": table.quality[pair],
+        "budgets_where_chosen": chosen,
+    }
+
+
+def picture(orders: dict[str, dict[str, Any]]) -> bytes:
+    best = {f"budget {budget}": orders["2"][str(budget)]["optimum"] for budget in DRAWN}
+    drawn = {
+        name: Taxonomy(tuple(map(Transfer.of, t["transfers"])), tuple(t["sources"]), t["objective"])
+        for name, t in best.items()
+    }
+    return figures.png(curricula.graphs(drawn))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    if parser.parse_args().draw and (r := load("taxonomy")) is not None:
-        best = {budget: r["orders"]["2"][str(budget)]["optimum"] for budget in DRAWN}
-        again = {
-            f"budget {b}": Taxonomy(tuple(map(Transfer.of, t["transfers"])), tuple(t["sources"]), t["objective"])
-            for b, t in best.items()
-        }
-        (DOCS / "taxonomy.png").write_bytes(figures.png(curricula.graphs(again)))
+    bench = Benchmark("taxonomy", __doc__, draws=True)
+    if bench.said.draw:
+        bench.picture("taxonomy.png", picture(bench.before()["orders"]))
         return
     table = read_affinities("taskonomy")
-    orders: dict[str, object] = {}
-    drawn: dict[str, Taxonomy] = {}
+    orders: dict[str, dict[str, Any]] = {}
     for order in (1, 2):
         tried = every_set(table.p, order)
-        rows = {}
-        for budget in BUDGETS:
-            best = solve(table.p, budget, order=order)
-            quick = greedy(table.p, budget, order=order)
-            draws = np.random.default_rng(budget)
-            chance = [random_taxonomy(table.p, budget, draws, order=order) for _ in range(RANDOM)]
-            well = [random_taxonomy(table.p, budget, draws, order=order, best=True) for _ in range(RANDOM)]
-            rows[str(budget)] = {
-                "optimum": about(best, table),
-                "bound": best.bound,
-                "every_set": tried[budget],
-                "greedy": None if quick is None else about(quick, table),
-                "random": {
-                    "n": RANDOM,
-                    **{
-                        k: float(np.mean([about(t, table)[k] for t in chance]))
-                        for k in ("objective", "gain", "quality")
-                    },
-                    "below_optimum": float(np.mean([t.objective < best.objective for t in chance])),
-                },
-                "random_sources": {
-                    "n": RANDOM,
-                    **{k: float(np.mean([about(t, table)[k] for t in well])) for k in ("objective", "gain", "quality")},
-                    "best": max(t.objective for t in well),
-                },
-            }
-            if order == 2 and budget in DRAWN:
-                drawn[f"budget {budget}"] = best
-            print(order, budget, f"{best.objective:.6f} {tried[budget]:.6f} {best.bound:.6f}", flush=True)
-        orders[str(order)] = rows
-    (DOCS / "taxonomy.png").write_bytes(figures.png(curricula.graphs(drawn)))
-    edges: dict[str, object] = {}
-    for target in ("point_match", "reshade"):
-        first = sorted((t for t in table.p if t.target == target), key=lambda t: -table.p[t])
-        single = [t for t in first if len(t.sources) == 1 and target not in t.needs]
-        ranks = {s: [t.sources[0] for t in single].index(s) + 1 for s in ("edge3d", "rgb2sfnorm")}
-        pair = next(t for t in first if set(t.sources) == {"edge3d", "rgb2sfnorm"})
-        others = [t for t in first if target not in t.needs]
-        chosen = {
-            order: [
-                budget
-                for budget, row in rows.items()
-                for key in row["optimum"]["transfers"]
-                if Transfer.of(key).target == target and set(Transfer.of(key).needs) & {"edge3d", "rgb2sfnorm"}
-            ]
-            for order, rows in orders.items()
-        }
-        edges[target] = {
-            "rank_among_single_sources": ranks,
-            "single_sources": len(single),
-            "rank_of_the_pair": others.index(pair) + 1,
-            "transfers": len(others),
-            "pair_gain": table.gain[pair],
-            "pair_quality": table.quality[pair],
-            "budgets_where_chosen": chosen,
-        }
-    save("taxonomy", torch.get_num_threads(), orders=orders, edges=edges)
+        best = {budget: solve(table.p, budget, order=order) for budget in BUDGETS}
+        orders[str(order)] = {str(budget): row(table, order, budget, tried, best[budget]) for budget in BUDGETS}
+    bench.picture("taxonomy.png", picture(orders))
+    edges = {target: edge(table, target, orders) for target in ("point_match", "reshade")}
+    bench.save(torch.get_num_threads(), orders=orders, edges=edges)
 
 
 if __name__ == "__main__":

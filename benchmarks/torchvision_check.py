@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from environment import save
+from harness import Benchmark, say
 from lifelong import (
     EWC,
     Finetune,
@@ -41,9 +40,10 @@ from lifelong import (
     fit,
     stream_of,
 )
-from lifelong.growth import Growth, grow
+from lifelong.core.growth import Growth
+from lifelong.core.random import generator
+from lifelong.nets.growing import grow
 from lifelong.parts.fisher import fisher
-from lifelong.random import generator
 
 SIZE, CLASSES = 32, 4
 MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {  # and the layer at which latent replay remembers
@@ -88,7 +88,7 @@ def as_a_plain_loop(name: str, stream: Stream) -> bool:
     """Whether fine-tuning and a loop that anyone would write end on the same bits."""
     training = Training(lr=0.01, momentum=0.9, batch_size=8, outputs="all")
     learner = Learner(made(name), Finetune(), training, scenario="class")
-    random = learner._random
+    random = learner.random
     learner.learn(stream[0])
     net = made(name)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
@@ -107,8 +107,7 @@ def fisher_error(name: str, stream: Stream) -> float:
     """The largest difference from Σ_c p_c (∂ log p_c / ∂θ)², one backward pass an example and class, over the largest entry."""
     learner = Learner(made(name), EWC(), Training(), scenario="class", dtype=torch.float64)
     few = Tensors(stream[0].train.x[:3].double(), stream[0].train.y[:3])
-    edge = learner._edge(few, None, None)
-    found = fisher(edge, "exact")
+    found = fisher(learner.context(few, None), "exact")
     net, theta = learner.net.eval(), learner.theta
     total = [torch.zeros_like(p) for p in theta.tensors]
     for x in few.x:
@@ -181,11 +180,12 @@ def data_sets(folder: Path) -> dict[str, str]:
         found[name] = (
             f"{len(stream)} tasks, inputs {list(stream.shape)}, {stream.outputs} classes, {kept}, ACC {run.matrix().acc:.2f}"
         )
-        print(name, found[name], file=sys.stderr, flush=True)
+        say(name, found[name])
     return found
 
 
 def main() -> None:
+    bench = Benchmark("torchvision", __doc__)
     torch.set_num_threads(1)
     stream = colours()
     table = {}
@@ -200,11 +200,11 @@ def main() -> None:
             "grows": grows(name),
             "acc": {m: learns(name, method, stream) for m, method in methods.items()},
         }
-        print(name, table[name], f"{time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        say(name, table[name], f"{time.perf_counter() - began:.0f} s")
     with tempfile.TemporaryDirectory() as folder:
         found = data_sets(Path(folder))
     versions = {"torchvision": torchvision.__version__, "timm": timm.__version__}
-    save("torchvision", 1, models=table, data_sets=found, others=versions)
+    bench.save(1, models=table, data_sets=found, others=versions)
 
 
 if __name__ == "__main__":

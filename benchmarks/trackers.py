@@ -1,4 +1,4 @@
-"""What `lifelong track` hands to MLflow and to Weights & Biases, read back. (tests/test_track.py does it with
+"""What `lifelong track` hands to MLflow and to Weights & Biases, read back. (tests/watch/test_trackers.py does it with
 TensorBoard; these two take too long to start for the suite.)
 
 A small run is made and handed on. MLflow's client reads its database; Weights & Biases has no reader of its own for its offline file, only its messages. Every cell of R
@@ -10,7 +10,6 @@ which needs root. What was found: results/trackers.json.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -18,13 +17,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from environment import RESULTS, environment
+from harness import Benchmark, seconds
 
 LIFELONG = [sys.executable, "-m", "lifelong.cli"]
 RUN = [
@@ -112,10 +110,21 @@ def wandb(run: Path, out: Path) -> Rows:
     return found
 
 
+def compared(found: Rows, wanted: Rows) -> int:
+    """How many numbers were read back as they are in results.csv."""
+    assert found.keys() == wanted.keys(), found.keys()
+    count = 0
+    for job, rows in wanted.items():
+        for key, values in rows.items():
+            assert found[job][key] == values, (job, key, found[job].get(key), values)
+            count += len(values)
+    return count
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--alone", action="store_true", help="without any network")
-    said = parser.parse_args()
+    bench = Benchmark("trackers", __doc__)
+    bench.flag("--alone", action="store_true", help="without any network")
+    said = bench.said
     if said.alone and not os.environ.get("ALONE"):
         command = ["unshare", "--net", "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$@"', "sh"]
         sys.exit(subprocess.run([*command, sys.executable, *sys.argv], env={**os.environ, "ALONE": "1"}).returncode)
@@ -123,23 +132,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "small"
         subprocess.run([*LIFELONG, *RUN, "--seeds", "2", "--out", str(run)], check=True)
-        wanted = expected(run)
         for name, package, read in (("mlflow", "mlflow-skinny", mlflow), ("wandb", "wandb", wandb)):
             out = Path(place) / name
-            began = time.monotonic()
             # a process of its own: what Weights & Biases writes is whole when its process has ended
-            subprocess.run([*LIFELONG, "track", str(run), "--to", name, "--out", str(out)], check=True)
-            seconds = time.monotonic() - began
-            found = read(run, out)
-            assert found.keys() == wanted.keys(), found.keys()
-            compared = 0
-            for job, rows in wanted.items():
-                for key, values in rows.items():
-                    assert found[job][key] == values, (job, key, found[job].get(key), values)
-                    compared += len(values)
-            seen[name] = {"version": version(package), "seconds": round(seconds, 1), "numbers_compared": compared}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "trackers.json").write_text(json.dumps({**environment(1), **seen}, indent=1) + "\n")
+            track = [*LIFELONG, "track", str(run), "--to", name, "--out", str(out)]
+            took = seconds(lambda track=track: subprocess.run(track, check=True))
+            count = compared(read(run, out), expected(run))
+            seen[name] = {"version": version(package), "seconds": round(took, 1), "numbers_compared": count}
+    bench.save(1, **seen)
     print(json.dumps(seen, indent=1))
 
 

@@ -9,18 +9,13 @@ nothing is chosen; the penalties are taken implicitly, where no λ diverges.
 
 from __future__ import annotations
 
-import argparse
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
-import torch
 
-from environment import DOCS, save
+from harness import Benchmark
 from lifelong import EWC, L2, MAS, MLP, SI, Finetune, Joint, Method, RMatrix, RWalk, Training, fit, permuted
 from lifelong.report import figures, look
-from pages.cells import load
 
 MAKE = {
     "l2": partial(L2, implicit=True),
@@ -39,7 +34,6 @@ GRIDS = {
 
 
 def run(method: Method, seed: int, source: str) -> list[list[float]]:
-    torch.set_num_threads(1)
     stream = permuted(source, tasks=5, seed=seed, examples=10_000)
     training = Training(lr=0.1, batch_size=128)
     R: list[list[float]] = (
@@ -86,34 +80,23 @@ def draw(points: dict[str, list[dict[str, float]]], free: dict[str, float], seed
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--source", default="mnist")
-    parser.add_argument("--draw", action="store_true", help="draw the picture again from results/, and measure nothing")
-    said = parser.parse_args()
-    if said.draw and (r := load("tradeoff")) is not None:
-        (DOCS / "tradeoff.png").write_bytes(draw(r["points"], r["finetune"], r["seeds"]))
+    bench = Benchmark("tradeoff", __doc__, seeds=3, jobs=2, source="mnist", draws=True)
+    said, seeds = bench.said, range(bench.said.seeds)
+    if said.draw:
+        r = bench.before()
+        bench.picture("tradeoff.png", draw(r["points"], r["finetune"], r["seeds"]))
         return
-    Runs = list[Future[list[list[float]]]]
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-
-        def ask(method: Method) -> Runs:
-            return [pool.submit(run, method, seed, said.source) for seed in range(said.seeds)]
-
-        def told(futures: Runs) -> list[RMatrix]:
-            return [RMatrix(np.array(f.result())) for f in futures]
-
-        free, joint = ask(Finetune()), ask(Joint())
-        asked = {n: [ask(MAKE[n](value)) for value in grid] for n, grid in GRIDS.items()}
-        reference = told(joint)
-        start = point(told(free), reference)
-        points = {
-            n: [point(told(futures), reference) | {"strength": value} for value, futures in zip(GRIDS[n], asked[n])]
-            for n in GRIDS
-        }
-    (DOCS / "tradeoff.png").write_bytes(draw(points, start, said.seeds))
-    save("tradeoff", 1, seeds=said.seeds, finetune=start, points=points)
+    methods: dict[tuple[str, float], Method] = {("finetune", 0.0): Finetune(), ("joint", 0.0): Joint()}
+    methods |= {(n, value): MAKE[n](value) for n, grid in GRIDS.items() for value in grid}
+    with bench.runs(said.source) as runs:
+        units = {(*cell, seed): (method, seed, said.source) for cell, method in methods.items() for seed in seeds}
+        found = runs(run, units)
+    R = {cell: [RMatrix(np.array(found[(*cell, seed)])) for seed in seeds] for cell in methods}
+    reference = R["joint", 0.0]
+    start = point(R["finetune", 0.0], reference)
+    points = {n: [point(R[n, value], reference) | {"strength": value} for value in grid] for n, grid in GRIDS.items()}
+    bench.picture("tradeoff.png", draw(points, start, said.seeds))
+    bench.save(1, seeds=said.seeds, finetune=start, points=points)
 
 
 if __name__ == "__main__":

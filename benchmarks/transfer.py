@@ -11,14 +11,13 @@ network, EWC) against a network of its own, at 100, 300 and 1,000 examples a tas
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
+from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from environment import save
+from harness import Benchmark, Runs, plain, say
 from lifelong import (
     EWC,
     MLP,
@@ -26,6 +25,7 @@ from lifelong import (
     Independent,
     Joint,
     Learner,
+    Method,
     Stream,
     Training,
     choose,
@@ -34,10 +34,14 @@ from lifelong import (
     rotated,
     two_corpora,
 )
-from lifelong.fitting import learner_for
+from lifelong.runs.choose import Choice
+from lifelong.training.build import learner_for
 
 GRID = (10.0, 100.0, 1000.0, 10000.0)
 FEW = (100, 300, 1000)
+TWO = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=5)  # on two corpora
+FIVE = MLP((100, 100)), Training(lr=0.05, batch_size=10, epochs=10)  # on five rotations
+FROZEN, LIFELONG = "frozen features", "life-long (EWC)"
 
 
 def frozen_features(stream: Stream, net: MLP, training: Training, seed: int) -> tuple[float, float]:
@@ -54,72 +58,80 @@ def frozen_features(stream: Stream, net: MLP, training: Training, seed: int) -> 
     return old, new
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--source", default="mnist")
-    said = parser.parse_args()
-    torch.set_num_threads(said.threads)
-    seeds = range(said.seeds)
-
-    net, training = MLP((50, 50, 50)), Training(lr=0.1, batch_size=32, epochs=5)
-    chosen = choose(
-        partial(EWC, implicit=True), GRID, net, two_corpora(said.source, seed=0), training, seeds=[1000, 1001], jobs=2
-    )
-    pairs: dict[str, list[tuple[float, float]]] = {"frozen features": []}
-    for name, method in (("fine-tuning", Finetune()), ("EWC", EWC(chosen.value, implicit=True)), ("joint", Joint())):
-        pairs[name] = [
-            tuple(
-                fit(method, net, two_corpora(said.source, seed=s), seeds=[s], training=training).matrix().R[-1].tolist()
-            )
-            for s in seeds
-        ]
-    pairs["frozen features"] = [frozen_features(two_corpora(said.source, seed=s), net, training, s) for s in seeds]
-    table = {
-        name: {"old": interval([o for o, _ in found])._asdict(), "new": interval([n for _, n in found])._asdict()}
-        for name, found in pairs.items()
+def corpora(name: str, strength: float, source: str, seed: int) -> list[float]:
+    """Accuracy on the old corpus and on the new one, in the end."""
+    methods: dict[str, Method] = {
+        "fine-tuning": Finetune(),
+        "EWC": EWC(strength, implicit=True),
+        "joint": Joint(),
     }
+    stream = two_corpora(source, seed=seed)
+    if name == FROZEN:
+        return [*frozen_features(stream, *TWO, seed)]
+    net, training = TWO
+    found: list[float] = fit(methods[name], net, stream, seeds=[seed], training=training).matrix().R[-1].tolist()
+    return found
 
-    small = MLP((100, 100))
-    curves: dict[str, dict[str, object]] = {}
-    strengths: dict[str, object] = {}
+
+def rotations(name: str, strength: float, source: str, few: int, seed: int) -> dict[str, Any]:
+    """Accuracy on each task right after it was learnt, and the numbers that are stored after the last."""
+    net, training = FIVE
+    method: Method = EWC(strength, implicit=True) if name == LIFELONG else Independent(oracle=True)
+    stream = rotated(source, tasks=5, seed=seed, examples=few)
+    run = fit(method, net, stream, seeds=[seed], training=training)
+    [record] = run.records.values()
+    one = sum(p.numel() for p in net(stream.shape, stream.outputs).parameters())
+    stored = 3 * one if name == LIFELONG else record.parameters[-1]  # weights, importances, anchors
+    return {"by_task": np.diagonal(run.matrix().R[1:]).tolist(), "stored": stored}
+
+
+def first_table(runs: Runs, source: str, seeds: range) -> tuple[Choice, dict[str, Any]]:
+    stream = two_corpora(source, seed=0)
+    chosen = chosen_for(runs, "corpora", stream, *TWO)
+    names = (FROZEN, "fine-tuning", "EWC", "joint")
+    found = runs(corpora, {(name, s): (name, chosen.value, source, s) for name in names for s in seeds})
+    table = {}
+    for name in names:
+        old, new = zip(*[found[name, s] for s in seeds])
+        table[name] = plain({"old": interval(old), "new": interval(new)})
+    return chosen, table
+
+
+def second_table(runs: Runs, source: str, seeds: range) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Strengths by number of examples, and what was measured with them."""
+    curves, strengths = {}, {}
     for few in FEW:
-        online = Training(lr=0.05, batch_size=10, epochs=10)
-        pick = choose(
-            partial(EWC, implicit=True),
-            GRID,
-            small,
-            rotated(said.source, tasks=5, seed=1000, examples=few),
-            online,
-            seeds=[1000, 1001],
-            jobs=2,
-        )
+        pick = chosen_for(runs, f"{few} examples", rotated(source, tasks=5, seed=1000, examples=few), *FIVE)
         strengths[str(few)] = pick._asdict()
-        for name, method in (
-            ("life-long (EWC)", EWC(pick.value, implicit=True)),
-            ("a network of its own", Independent(oracle=True)),
-        ):
-            R, numbers = [], 0.0
-            for s in seeds:
-                stream = rotated(said.source, tasks=5, seed=s, examples=few)
-                run = fit(method, small, stream, seeds=[s], training=online)
-                R.append(np.diagonal(run.matrix().R[1:]))
-                [record] = run.records.values()
-                one = sum(p.numel() for p in small(stream.shape, stream.outputs).parameters())
-                numbers = 3 * one if name.startswith("life") else record.parameters[-1]  # weights, importances, anchors
-            by_task = np.array(R)
+        for name in (LIFELONG, "a network of its own"):
+            found = runs(rotations, {(few, name, s): (name, pick.value, source, few, s) for s in seeds})
+            by_task = np.array([r["by_task"] for r in found.values()])
             curves[f"{few}, {name}"] = {
                 "by_task": [interval(by_task[:, t])._asdict() for t in range(by_task.shape[1])],
                 "mean_of_tasks_2_to_5": interval(by_task[:, 1:].mean(1))._asdict(),
-                "numbers_stored": numbers,
+                "numbers_stored": found[few, name, seeds[-1]]["stored"],
             }
-            print(few, name, by_task.mean(0).round(3).tolist(), flush=True)
-    save(
-        "transfer",
+            say(few, name, by_task.mean(0).round(3).tolist())
+    return strengths, curves
+
+
+def chosen_for(runs: Runs, key: str, stream: Stream, net: MLP, training: Training) -> Choice:
+    def strength() -> Choice:
+        return choose(partial(EWC, implicit=True), GRID, net, stream, training, seeds=[1000, 1001], jobs=2)
+
+    return runs.choices(key, lambda: {"EWC": strength()})["EWC"]
+
+
+def main() -> None:
+    bench = Benchmark("transfer", __doc__, seeds=5, source="mnist", threads=2, jobs=1)
+    said, seeds = bench.said, range(bench.said.seeds)
+    with bench.runs(said.source, said.threads) as runs:
+        chosen, table = first_table(runs, said.source, seeds)
+        strengths, curves = second_table(runs, said.source, seeds)
+    bench.save(
         said.threads,
         seeds=said.seeds,
-        training=str(training),
+        training=str(TWO[1]),
         strength=chosen._asdict(),
         table=table,
         strengths=strengths,

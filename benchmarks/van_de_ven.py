@@ -24,16 +24,12 @@ difference.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
+from typing import Any
 
-import torch
-
-from environment import save
+from harness import Benchmark, Runs, plain, say
 from lifelong import (
     AGEM,
     EWC,
@@ -54,10 +50,9 @@ from lifelong import (
     permuted,
     split,
 )
+from lifelong.core.stream import Scenario
 from lifelong.parts.fisher import Kind
-from lifelong.stream import Scenario
-from lifelong.tune import Choice
-from pages.cells import load
+from lifelong.runs.choose import Choice
 
 Published = tuple[float, float | None]  # mean and, where it could be verified, its standard error; percent
 
@@ -87,7 +82,7 @@ ADAM = Training(optimizer="adam", lr=0.001, iterations=2000, batch_size=128)
 # a hundred examples a class, drawn at random when a task is over; as many replayed as come new
 MEMORIES: dict[str, Method] = {
     "replay": Replay(1000, fill="random", weighting="tasks", per_class=100),
-    "agem": AGEM(1000, fill="random", batch=128, per_class=100),
+    "agem": AGEM(1000, fill="random", batch_size=128, per_class=100),
 }
 LWF = LwF(4.0, weighting="tasks", normaliser="all")
 DRAWN = GenerativeReplay(hidden=(400, 400), code=100, generator_lr=0.001)
@@ -186,7 +181,6 @@ PROTOCOLS = {
 
 
 def score(method: Method, net: MLP, stream: Callable[[], Stream], training: Training, seed: int) -> float:
-    torch.set_num_threads(1)
     return fit(method, net, stream(), seeds=[seed], training=training).matrix(seed=seed).acc
 
 
@@ -201,66 +195,64 @@ def verdict(ours: float, half: float, theirs: Published | None, reduced: bool) -
     return "agrees" if abs(100 * ours - mean) <= 2 * sem + 100 * half else "differs"
 
 
+def measure(
+    runs: Runs, name: str, scenario: Scenario, wanted: Sequence[str], said: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """Strengths and cells of a scenario: those that are wanted."""
+    protocol, published = PROTOCOLS[name], PROTOCOLS[name].published[scenario]
+    build = partial(protocol.stream, scenario=scenario)
+    makers = {n: make for n, make in protocol.makers(scenario).items() if n in wanted}
+    chosen: dict[str, Choice] = {}
+    if makers:
+        candidates = {n: (make, protocol.grids[n]) for n, make in makers.items()}
+        fitted = protocol.net, build(), protocol.training
+        chosen = runs.choices(
+            (name, scenario, *makers),
+            lambda: choose_each(candidates, *fitted, seeds=[1000], extend=3, jobs=said.jobs),
+        )
+    shown = {*published, "none", "joint"}
+    methods = {n: m for n, m in protocol.references().items() if n in wanted and n in shown}
+    methods |= {n: make(chosen[n].value) for n, make in makers.items()}
+    given, seeds = (protocol.net, build, protocol.training), range(said.seeds)
+    acc = runs(score, {(name, scenario, n, s): (m, *given, s) for n, m in methods.items() for s in seeds})
+    found = {n: interval([acc[name, scenario, n, s] for s in seeds]) for n in methods}
+    say(name, scenario, {n: str(i) for n, i in found.items()})
+    cells = {
+        n: {
+            "acc": ours._asdict(),
+            "published": published.get(n),
+            "verdict": verdict(ours.mean, ours.half, published.get(n), protocol.reduced),
+        }
+        for n, ours in found.items()
+    }
+    return {"strengths": plain(chosen), "cells": cells}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("protocols", nargs="*", default=list(PROTOCOLS))
-    parser.add_argument("--scenarios", help="only these; the others' cells stay as they were measured")
-    parser.add_argument("--methods", help="only these, likewise")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    said = parser.parse_args()
-    for name in said.protocols:
-        protocol = PROTOCOLS[name]
-        table = (load(name) or {}).get("scenarios", {})
-        for scenario, published in protocol.published.items():
-            if said.scenarios and scenario not in said.scenarios.split(","):
-                continue
-            wanted = said.methods.split(",") if said.methods else [*published, "none", "joint"]
-            build = partial(protocol.stream, scenario=scenario)
-            makers = {n: make for n, make in protocol.makers(scenario).items() if n in wanted}
-            candidates = {n: (make, protocol.grids[n]) for n, make in makers.items()}
-            chosen: dict[str, Choice] = {}
-            if candidates:
-                chosen = choose_each(
-                    candidates, protocol.net, build(), protocol.training, seeds=[1000], extend=3, jobs=said.jobs
+    bench = Benchmark("van_de_ven", __doc__, seeds=5, jobs=2, methods=None)
+    bench.flag("protocols", nargs="*", default=list(PROTOCOLS))
+    bench.flag("--scenarios", help="only these, likewise")
+    said = bench.said
+    with bench.runs() as runs:
+        for name in said.protocols:
+            protocol, table = PROTOCOLS[name], bench.before(name).get("scenarios", {})
+            for scenario, published in protocol.published.items():
+                if said.scenarios and scenario not in said.scenarios.split(","):
+                    continue
+                wanted = said.methods.split(",") if said.methods else [*published, "none", "joint"]
+                found = measure(runs, name, scenario, wanted, said)
+                before = table.get(scenario, {})
+                table[scenario] = {part: before.get(part, {}) | found[part] for part in ("strengths", "cells")}
+                bench.save(
+                    1,
+                    name=name,
+                    seeds=said.seeds,
+                    net=str(protocol.net),
+                    training=str(protocol.training),
+                    importance=protocol.importance,
+                    gamma=dict(protocol.gamma),
+                    scenarios=table,
                 )
-            print(name, scenario, {n: str(c) for n, c in chosen.items()}, file=sys.stderr, flush=True)
-            shown = {*published, "none", "joint"}
-            methods = {n: m for n, m in protocol.references().items() if n in wanted and n in shown}
-            methods |= {n: make(chosen[n].value) for n, make in makers.items()}
-            with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-                asked: dict[str, list[Future[float]]] = {
-                    n: [
-                        pool.submit(score, m, protocol.net, build, protocol.training, seed)
-                        for seed in range(said.seeds)
-                    ]
-                    for n, m in methods.items()
-                }
-                found = {n: interval([f.result() for f in futures]) for n, futures in asked.items()}
-            before = table.get(scenario, {"strengths": {}, "cells": {}})
-            table[scenario] = {
-                "strengths": before["strengths"] | {n: c._asdict() for n, c in chosen.items()},
-                "cells": before["cells"]
-                | {
-                    n: {
-                        "acc": ours._asdict(),
-                        "published": published.get(n),
-                        "verdict": verdict(ours.mean, ours.half, published.get(n), protocol.reduced),
-                    }
-                    for n, ours in found.items()
-                },
-            }
-            print(name, scenario, {n: str(i) for n, i in found.items()}, file=sys.stderr, flush=True)
-            save(
-                name,
-                1,
-                seeds=said.seeds,
-                net=str(protocol.net),
-                training=str(protocol.training),
-                importance=protocol.importance,
-                gamma=dict(protocol.gamma),
-                scenarios=table,
-            )
 
 
 if __name__ == "__main__":

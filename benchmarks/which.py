@@ -11,17 +11,11 @@ tasks, and weights needed to predict as multiples of one network's.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
-import torch
-
-from environment import save
+from harness import Benchmark, Runs, over_seeds, plain, say
 from lifelong import (
     AGEM,
     DER,
@@ -50,12 +44,10 @@ from lifelong import (
     Training,
     choose_each,
     fit,
-    interval,
     split,
 )
-from lifelong.stream import Scenario
-from lifelong.tune import Choice
-from pages.cells import load
+from lifelong.core.stream import Scenario
+from lifelong.runs.choose import Choice
 
 NET, TRAINING, SLOTS = MLP((256, 256)), Training("adam", lr=0.001, batch_size=32, epochs=10), 200
 GRIDS: dict[str, tuple[Callable[[float], Method], tuple[float, ...]]] = {
@@ -72,7 +64,7 @@ FIXED: dict[str, Method] = {
     "finetune": Finetune(),
     "replay": Replay(SLOTS, fill="balanced"),
     "gem": GEM(SLOTS // 5),
-    "agem": AGEM(SLOTS, batch=64),
+    "agem": AGEM(SLOTS, batch_size=64),
     "gdumb": GDumb(SLOTS),
     "icarl": ICaRL(SLOTS),
     "generative_replay": GenerativeReplay(),
@@ -90,7 +82,6 @@ def stream(scenario: Scenario, seed: int) -> Stream:
 
 
 def run(method: Method, scenario: Scenario, seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
     done = fit(method, NET, stream(scenario, seed), seeds=[seed], training=TRAINING)
     [record] = done.records.values()
     R = record.matrix
@@ -104,39 +95,39 @@ def run(method: Method, scenario: Scenario, seed: int) -> dict[str, float]:
     }
 
 
+def measure(runs: Runs, scenario: Scenario, wanted: list[str], seeds: range, jobs: int) -> dict[str, dict[str, Any]]:
+    """Strengths and cells of a scenario: those that are wanted."""
+    grids = {n: g for n, g in GRIDS.items() if n in wanted and scenario in g[0](g[1][0]).scenarios}
+    chosen: dict[str, Choice] = {}
+    if grids:
+        held_out = stream(scenario, 1000)
+        chosen = runs.choices(
+            (scenario, *grids), lambda: choose_each(grids, NET, held_out, TRAINING, seeds=[1000], extend=2, jobs=jobs)
+        )
+    methods = {n: make(chosen[n].value) for n, (make, _) in grids.items()}
+    methods |= {n: m for n, m in FIXED.items() if n in wanted and scenario in m.scenarios}
+    if scenario != "task":
+        methods.pop("independent", None)
+    found = runs(run, {(scenario, n, s): (m, scenario, s) for n, m in methods.items() for s in seeds})
+    cells: dict[str, Any] = {}
+    for n, method in methods.items():
+        cell = over_seeds([found[scenario, n, s] for s in seeds])
+        cells[n] = plain(cell) | {"method": str(method)}
+        say(scenario, n, cell["acc"])
+    return {"strengths": plain(chosen), "cells": cells}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--methods", help="only these; the others' cells stay as they were measured")
-    said = parser.parse_args()
+    bench = Benchmark("which", __doc__, seeds=5, jobs=2, methods=None)
+    said = bench.said
     wanted = said.methods.split(",") if said.methods else [*GRIDS, *FIXED]
-    found: dict[str, Any] = (load("which") or {}).get("scenarios", {}) if said.methods else {}
-    with ProcessPoolExecutor(said.jobs, mp_context=get_context("spawn")) as pool:
-        scenarios: tuple[Scenario, ...] = ("task", "domain", "class")
+    found: dict[str, Any] = bench.before().get("scenarios", {}) if said.methods else {}
+    scenarios: tuple[Scenario, ...] = ("task", "domain", "class")
+    with bench.runs() as runs:
         for scenario in scenarios:
-            grids = {n: g for n, g in GRIDS.items() if n in wanted and scenario in g[0](g[1][0]).scenarios}
-            chosen: dict[str, Choice] = {}
-            if grids:
-                chosen = choose_each(
-                    grids, NET, stream(scenario, 1000), TRAINING, seeds=[1000], extend=2, jobs=said.jobs
-                )
-            methods = {n: make(chosen[n].value) for n, (make, _) in grids.items()}
-            methods |= {n: m for n, m in FIXED.items() if n in wanted and scenario in m.scenarios}
-            if scenario != "task":
-                methods.pop("independent", None)
-            asked = {n: [pool.submit(run, m, scenario, s) for s in range(said.seeds)] for n, m in methods.items()}
-            cells = {}
-            for n, futures in asked.items():
-                each = [f.result() for f in futures]
-                cells[n] = {k: interval([e[k] for e in each])._asdict() for k in each[0]} | {"method": str(methods[n])}
-                print(scenario, n, interval([e["acc"] for e in each]), file=sys.stderr, flush=True)
-            before = found.get(scenario, {"strengths": {}, "cells": {}})
-            found[scenario] = {
-                "strengths": before["strengths"] | {n: c._asdict() for n, c in chosen.items()},
-                "cells": before["cells"] | cells,
-            }
-            save("which", 1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, scenarios=found)
+            new, before = measure(runs, scenario, wanted, range(said.seeds), said.jobs), found.get(scenario, {})
+            found[scenario] = {part: before.get(part, {}) | new[part] for part in ("strengths", "cells")}
+            bench.save(1, seeds=said.seeds, net=str(NET), training=str(TRAINING), slots=SLOTS, scenarios=found)
 
 
 if __name__ == "__main__":

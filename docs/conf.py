@@ -1,7 +1,12 @@
 """How this documentation is built: ``sphinx-build -W docs docs/_build/html``."""
 
 from importlib.metadata import version as installed
-from typing import Any
+from typing import Any, final
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from lifelong.core.method_index import index
 
 project = "lifelong"
 author = "the lifelong authors"
@@ -32,7 +37,18 @@ def _as_written(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
     lines[:] = "\n".join(lines).split("\n")
 
 
+@final
+class Methods(SphinxDirective):
+    """The page of every method, in the order in which `lifelong methods` lists them."""
+
+    def run(self) -> list[nodes.Node]:
+        modules = dict.fromkeys(m.module for m in index())
+        lines = [f".. automodule:: lifelong.methods.{module}\n   :members:\n" for module in modules]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 def setup(app: Any) -> None:
+    app.add_directive("methods", Methods)
     app.connect(
         "autodoc-process-docstring",
         lambda *given: _as_written(*given) if given[1] == "module" else None,

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lifelong import MLP, SLDA, Finetune, Learner, Method, Stream, Training, featured, minilm, stream_of
-from lifelong.checkpoint import Store
+from lifelong.runs.checkpoint import Store
 
 SAID = {
     "refund": [

@@ -32,7 +32,7 @@ def main(out: Path | None) -> None:
     net = MLP((64, 64))(stream.shape, stream.outputs)
     model = DistributedDataParallel(net) if world > 1 else net
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    guard = protect(model, optimizer, chain(EWC(strength=5.0), Replay(slots=200)))
+    guard = protect(model, optimizer, chain(EWC(strength=5.0), Replay(buffer_size=200)))
 
     place = None if out is None else out / "last.pt"
     first, start = 0, 0  # task, step

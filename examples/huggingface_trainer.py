@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 from lifelong import Finetune, Method, Replay
-from lifelong.trainers.huggingface import LifelongCallback
+from lifelong.loops.huggingface import LifelongCallback
 
 TASKS, EACH, LENGTH, WORDS = 3, 4, 8, 60  # intents are EACH a task
 
@@ -91,7 +91,7 @@ def learn(method: Method, folder: str) -> list[float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for method in (Finetune(), Replay(slots=120)):
+        for method in (Finetune(), Replay(buffer_size=120)):
             found = learn(method, folder)
             each = "  ".join(f"{a:.2f}" for a in found)
             print(f"{method.name:12}  {each}  mean {sum(found) / TASKS:.2f}")

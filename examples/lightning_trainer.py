@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lifelong import EWC, MLP, Finetune, Method, Replay, permuted
-from lifelong.trainers.lightning import LifelongCallback
+from lifelong.loops.lightning import LifelongCallback
 
 
 class Digits(lightning.LightningModule):
@@ -53,7 +53,7 @@ def learn(method: Method) -> list[float]:
     torch.manual_seed(0)
     net = MLP((100, 100))(stream.shape, stream.outputs)
     keeper = LifelongCallback(method)
-    module = Replaying(net, keeper) if method.acts & {"examples", "loss"} else Digits(net)
+    module = Replaying(net, keeper) if method.acts & {"segments", "loss"} else Digits(net)
     for task in stream:
         images = next(task.train.all(len(task.train)))
         loader = DataLoader(TensorDataset(images.x, images.y), batch_size=16, shuffle=True)
@@ -75,7 +75,7 @@ def learn(method: Method) -> list[float]:
 def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")  # it would have more workers read a few thousand images
-    for method in (Finetune(), EWC(strength=30.0), Replay(slots=200)):
+    for method in (Finetune(), EWC(strength=30.0), Replay(buffer_size=200)):
         found = learn(method)
         print(f"{method.name:10}  {'  '.join(f'{a:.2f}' for a in found)}  mean {sum(found) / len(found):.2f}")
 

@@ -39,7 +39,7 @@ RUN = [
 def main(folder: Path) -> dict[str, object]:
     old, new = folder / "old", folder / "new"
     assert lifelong([*RUN, "--stream.tasks", "1", "--out", str(old)]) == 0
-    candidates = ["--method", "finetune,replay", "--replay.slots", "1000"]
+    candidates = ["--method", "finetune,replay", "--replay.buffer_size", "1000"]
     assert lifelong([*RUN, "--stream.tasks", "3", *candidates, "--out", str(new)]) == 0
 
     status = {}

@@ -18,8 +18,8 @@ from pathlib import Path
 from river import datasets, linear_model, preprocessing, tree
 
 from lifelong import Finetune, Replay, Training
-from lifelong.estimators import OnlineClassifier
-from lifelong.online import prequential, windowed
+from lifelong.loops import OnlineClassifier
+from lifelong.measures.online import prequential, windowed
 
 
 def elec(file: Path) -> Iterator[tuple[dict[str, float], bool]]:
@@ -39,7 +39,7 @@ def main() -> dict[str, float]:
         "logistic regression (river)": linear_model.LogisticRegression(),
         "Hoeffding adaptive tree (river)": tree.HoeffdingAdaptiveTreeClassifier(seed=0),
         "network, fine-tuning": OnlineClassifier(Finetune(), training=training),
-        "network, replay": OnlineClassifier(Replay(500, batch=8), training=training),
+        "network, replay": OnlineClassifier(Replay(500, batch_size=8), training=training),
     }
     found = {}
     for name, own in models.items():

@@ -14,7 +14,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from lifelong import EWC, MLP, Finetune, Replay, Training
-from lifelong.estimators import LifelongClassifier
+from lifelong.loops import LifelongClassifier
 
 
 def main() -> dict[str, float]:

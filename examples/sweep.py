@@ -14,10 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lifelong import fit, interval
-from lifelong.config import Config
-from lifelong.sweep import Protocol, Try, search, with_values
+from lifelong.runs.search import Protocol, search
+from lifelong.runs.search_space import Try, with_values
+from lifelong.runs.spec import RunSpec
 
-CONFIG = Config.from_keys(
+CONFIG = RunSpec.from_keys(
     {
         "stream": "split",
         "stream.source": "digits",
@@ -32,7 +33,7 @@ CONFIG = Config.from_keys(
         "threads": 1,
     }
 )
-TRIES = ("ewc.strength=1:1e4:log", "ewc.fisher_examples=20,100", "replay.slots=10:1000:log", "lr=0.01:0.3:log")
+TRIES = ("ewc.strength=1:1e4:log", "ewc.fisher_examples=20,100", "replay.buffer_size=10:1000:log", "lr=0.01:0.3:log")
 
 
 def main(trials: int = 4, seeds: tuple[int, ...] = (0, 1)) -> None:

@@ -6,7 +6,7 @@ import sys
 import torch
 from accelerate import Accelerator
 
-import loops
+import own_loops
 from lifelong import protect
 from toys import toy_net, toy_stream
 
@@ -14,14 +14,14 @@ stream = toy_stream("task", tasks=2)
 accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
 net = toy_net(stream.outputs).double()
 model, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9))
-guard = protect(model, optimizer, loops.BOTH, scenario="task")
+guard = protect(model, optimizer, own_loops.BOTH, scenario="task")
 rank, world = accelerator.process_index, accelerator.num_processes
 for task in stream:
     x, y = task.train.x.double(), task.train.y
     guard.begin(task.classes)
     draws = torch.Generator().manual_seed(task.index)
-    for _ in range(loops.STEPS):
-        rows = torch.randint(len(y), (loops.BATCH,), generator=draws)
+    for _ in range(own_loops.STEPS):
+        rows = torch.randint(len(y), (own_loops.BATCH,), generator=draws)
         for half in rows.chunk(2):  # each process takes its part of each half
             own = half.chunk(world)[rank]
             with accelerator.accumulate(model):

@@ -14,16 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.checkpoint import Store
-from lifelong.growth import Growth, IndexMap
-from lifelong.learner import Learner
-from lifelong.method import Batch, Edge, GradOf, Method, Spec, chain
+from lifelong.core.chain import chain
+from lifelong.core.contexts import Spec, StepContext, TaskContext
+from lifelong.core.growth import Growth, IndexMap
+from lifelong.core.method import Method
+from lifelong.core.objective import Labels, Measure, Objective
+from lifelong.core.segments import Batch, Segment
+from lifelong.core.stream import Task
+from lifelong.core.vector import Vector
 from lifelong.methods import EWC
-from lifelong.parts.fisher import sensitivity
 from lifelong.parts.quadratic import Quadratic
-from lifelong.stream import Task
-from lifelong.training import Training
-from lifelong.vector import Vector
+from lifelong.parts.sensitivity import sensitivity
+from lifelong.runs.checkpoint import Store
+from lifelong.training.learner import Learner
+from lifelong.training.settings import Training
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
 
@@ -31,8 +35,7 @@ from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 @dataclass(frozen=True)
 class Kept:
     x: list[Tensor]
-    y: list[Tensor]
-    mask: list[Tensor]
+    y: list[Labels]
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,18 @@ class GEM(Method):
     slots_each: int = 16
 
     def init(self, theta: Vector, spec: Spec) -> Kept:
-        return Kept([], [], [])
+        return Kept([], [])
 
-    def end(self, state: Kept, edge: Edge) -> Kept:
-        chunk = next(edge.examples.all(self.slots_each))
-        assert edge.mask is not None
-        return Kept([*state.x, chunk.x], [*state.y, chunk.y], [*state.mask, edge.mask])
+    def end(self, state: Kept, context: TaskContext) -> Kept:
+        chunk = next(context.examples.all(self.slots_each))
+        own = context.objective.own(chunk.y)  # with the outputs that are active for them
+        assert isinstance(own, Labels)
+        return Kept([*state.x, chunk.x], [*state.y, own])
 
-    def gradient(self, state: Kept, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Kept, grads: Vector, context: StepContext) -> Vector:
         if not state.x:
             return grads
-        G = torch.stack([grad_of(Batch(*kept)).flat() for kept in zip(state.x, state.y, state.mask)])
+        G = torch.stack([context.gradient_of(Segment(x, y)).flat() for x, y in zip(state.x, state.y)])
         g = grads.flat()
         gram, v = G @ G.T, torch.zeros(len(G))
         for _ in range(200):
@@ -70,16 +74,15 @@ def test_gem_never_points_against_a_past_task() -> None:
     around_grads: list[Vector] = []
     kept = learner.state
 
-    def grad_of(batch: Batch) -> Vector:
-        with torch.enable_grad():
-            output = learner.net(batch.x).masked_fill(~batch.mask, float("-inf"))
-            grads = torch.autograd.grad(F.cross_entropy(output, batch.y), learner.theta.tensors)
+    def gradient(x: Tensor, y: Labels) -> Vector:
+        output = learner.net(x).masked_fill(~y.active, float("-inf"))
+        grads = torch.autograd.grad(F.cross_entropy(output, y.y), learner.theta.tensors)
         return Vector(learner.theta.names, grads)
 
-    past = [grad_of(Batch(*k)) for k in zip(kept.x, kept.y, kept.mask)]
+    past = [gradient(*k) for k in zip(kept.x, kept.y)]
     wish = past[0] * -1.0 + past[1] * 0.3  # straight against the first task
     with torch.no_grad():
-        around_grads.append(GEM().gradient(kept, learner.theta, wish.clone(), grad_of))
+        around_grads.append(GEM().gradient(kept, wish.clone(), learner.stepper.context))
     assert float(wish.dot(past[0])) < 0
     assert all(float(around_grads[0].dot(g)) > -1e-4 for g in past)
 
@@ -92,6 +95,18 @@ class Exemplars:
     teacher: dict[str, Tensor] | None
 
 
+class Sigmoids(Objective):
+    """A sigmoid an output, held to a number between 0 and 1."""
+
+    measure = Measure("accuracy")
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(1)
+
+
+SIGMOIDS = Sigmoids()
+
+
 @dataclass(frozen=True)
 class ICaRL(Method):
     name: ClassVar[str] = "icarl"
@@ -100,33 +115,33 @@ class ICaRL(Method):
     def init(self, theta: Vector, spec: Spec) -> Exemplars:
         return Exemplars(torch.zeros(0, *spec.shape), torch.zeros(0, dtype=torch.int64), None)
 
-    def begin(self, state: Exemplars, edge: Edge) -> Exemplars:
-        teacher = {n: t.clone() for n, t in edge.net.state_dict().items()} if edge.index else None
+    def begin(self, state: Exemplars, context: TaskContext) -> Exemplars:
+        teacher = {n: t.clone() for n, t in context.net.state_dict().items()} if context.index else None
         return replace(state, teacher=teacher)
 
-    def examples(self, state: Exemplars, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        if not len(state.y):
-            return batch
-        pick = torch.randint(len(state.y), (8,), generator=generator)
-        return batch._replace(x=torch.cat([batch.x, state.x[pick]]), y=torch.cat([batch.y, state.y[pick]]))
+    def segments(self, state: Exemplars, batch: Batch, context: StepContext) -> Batch:
+        if len(state.y):
+            pick = torch.randint(len(state.y), (8,), generator=context.generator)
+            batch = batch.plus(Segment(state.x[pick], state.y[pick]))
+        return batch.mapped(lambda s: s._replace(y=self._targets(state, s, context.net), objective=SIGMOIDS))
 
-    def criterion(self, state: Exemplars, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        target = F.one_hot(batch.y, output.shape[1]).float()
+    def _targets(self, state: Exemplars, segment: Segment, net: nn.Module) -> Tensor:
+        target = F.one_hot(segment.y, net[-1].out_features).float()
         if state.teacher is not None:
             with torch.no_grad():
-                old = torch.func.functional_call(net, state.teacher, (batch.x,)).sigmoid()
+                old = torch.func.functional_call(net, state.teacher, (segment.x,)).sigmoid()
             known = state.y.unique()
             target[:, known] = old[:, known]
-        return F.binary_cross_entropy_with_logits(output, target)
+        return target
 
-    def end(self, state: Exemplars, edge: Edge) -> Exemplars:
+    def end(self, state: Exemplars, context: TaskContext) -> Exemplars:
         xs, ys = [state.x], [state.y]
-        chunk = next(edge.examples.all(10_000))
-        features = self._features(edge.net, chunk.x)
+        chunk = next(context.examples.all(10_000))
+        features = self._features(context.net, chunk.x)
         for c in chunk.y.unique():
             of_class = (chunk.y == c).nonzero().squeeze(1)
             mean, total = features[of_class].mean(0), torch.zeros(features.shape[1])
-            for k in range(self.each):  # herding
+            for k in range(min(self.each, len(of_class))):  # herding
                 best = of_class[((mean - (total + features[of_class]) / (k + 1)) ** 2).sum(1).argmin()]
                 total = total + features[best]
                 of_class = of_class[of_class != best]
@@ -261,8 +276,8 @@ class Grow(Method):
     name: ClassVar[str] = "grow"
     threshold: float = 0.9
 
-    def expand(self, state: None, edge: Edge, accuracy: float) -> list[Growth]:
-        units = edge.net.a.out_features
+    def expand(self, state: None, context: TaskContext, accuracy: float) -> list[Growth]:
+        units = context.net.a.out_features
         return [Growth("wider", "a", 2 * units, seed=units)] if accuracy < self.threshold and units < 16 else []
 
 
@@ -303,12 +318,12 @@ class Unlabelled(Method):
     def init(self, theta: Vector, spec: Spec) -> Quadratic:
         return Quadratic.none(theta)
 
-    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        omega = sensitivity(edge, lambda f, _: [(2 * f, None)], power=1)
-        return state.moved(state.A + omega, edge.theta)
+    def end(self, state: Quadratic, context: TaskContext) -> Quadratic:
+        omega = sensitivity(context, lambda f, y, objective: [(2 * f, None)], power=1)
+        return state.moved(state.A + omega, context.theta)
 
-    def gradient(self, state: Quadratic, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
-        return state.pull(theta, grads, 2 * self.strength)
+    def gradient(self, state: Quadratic, grads: Vector, context: StepContext) -> Vector:
+        return state.pull(context.theta, grads, 2 * self.strength)
 
 
 def test_unlabelled_importance_ignores_labels() -> None:
@@ -316,8 +331,10 @@ def test_unlabelled_importance_ignores_labels() -> None:
     learner = toy_learner(Unlabelled(), stream)
     learner.learn(stream[0])
     wrong = replace(stream[0].train, y=torch.zeros_like(stream[0].train.y))
-    edge = learner._edge(wrong, None, None)
-    torch.testing.assert_close(Unlabelled().end(Quadratic.none(learner.theta), edge).A.flat(), learner.state.A.flat())
+    context = learner.context(wrong, None)
+    torch.testing.assert_close(
+        Unlabelled().end(Quadratic.none(learner.theta), context).A.flat(), learner.state.A.flat()
+    )
 
 
 # --- a generator trained beside the solver --------------------------------------------------------------------------------
@@ -334,26 +351,23 @@ class GenerativeReplay(Method):
     def init(self, theta: Vector, spec: Spec) -> Scholar:
         return Scholar({"mean": torch.zeros(0, *spec.shape), "sd": torch.zeros(0, *spec.shape)}, None)
 
-    def begin(self, state: Scholar, edge: Edge) -> Scholar:
-        solver = {n: t.clone() for n, t in edge.net.state_dict().items()} if edge.index else None
+    def begin(self, state: Scholar, context: TaskContext) -> Scholar:
+        solver = {n: t.clone() for n, t in context.net.state_dict().items()} if context.index else None
         return replace(state, solver=solver)
 
-    def examples(self, state: Scholar, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+    def segments(self, state: Scholar, batch: Batch, context: StepContext) -> Batch:
         if not len(state.generator["mean"]):
             return batch
-        pick = torch.randint(len(state.generator["mean"]), (len(batch.y),), generator=generator)
-        noise = torch.randn(len(pick), *batch.x.shape[1:], generator=generator)
+        pick = torch.randint(len(state.generator["mean"]), (batch.rows,), generator=context.generator)
+        noise = torch.randn(len(pick), *batch.new.x.shape[1:], generator=context.generator)
         x = state.generator["mean"][pick] + state.generator["sd"][pick] * noise
         assert state.solver is not None
         with torch.no_grad():
             y = torch.func.functional_call(toy_net(EACH_ALL), state.solver, (x,)).argmax(1)
-        half = torch.full((len(pick),), 0.5 / len(pick))
-        return batch._replace(
-            x=torch.cat([batch.x, x]), y=torch.cat([batch.y, y]), mask=None, weight=torch.cat([half, half])
-        )
+        return batch.scaled(0.5).plus(Segment(x, y), weight=0.5)
 
-    def end(self, state: Scholar, edge: Edge) -> Scholar:
-        chunk = next(edge.examples.all(10_000))
+    def end(self, state: Scholar, context: TaskContext) -> Scholar:
+        chunk = next(context.examples.all(10_000))
         of = [chunk.x[chunk.y == c] for c in chunk.y.unique()]
         mean = torch.cat([state.generator["mean"], torch.stack([x.mean(0) for x in of])])
         sd = torch.cat([state.generator["sd"], torch.stack([x.std(0) for x in of])])

@@ -19,7 +19,7 @@ from packaging.licenses import canonicalize_license_expression
 
 import lifelong
 import toys
-from lifelong.errors import LifelongWarning
+from lifelong.core.errors import LifelongWarning
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -209,7 +209,7 @@ def test_a_warning_of_others_is_none(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "ours"), [(ROOT / "src" / "lifelong" / "pulse.py", True), (Path("elsewhere.py"), False)]
+    ("place", "ours"), [(ROOT / "src" / "lifelong" / "runs" / "heartbeat.py", True), (Path("elsewhere.py"), False)]
 )
 def test_an_error_in_a_thread_is_one_where_it_is_ours(place: Path, ours: bool) -> None:
     kind = pytest.PytestUnhandledThreadExceptionWarning

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lifelong.errors import DataError, warn
-from lifelong.learner import Learner
-from lifelong.method import Method
-from lifelong.stream import Scenario, Stream, Task, Tensors
-from lifelong.training import Training
+from lifelong.core.errors import DataError, warn
+from lifelong.core.examples import Tensors
+from lifelong.core.method import Method
+from lifelong.core.stream import Scenario, Stream, Task
+from lifelong.training.learner import Learner
+from lifelong.training.settings import Training
 
 FEATURES, EACH = 12, 3
 
@@ -75,6 +76,12 @@ def squared(i: int, tell: Callable[[Any], None]) -> int:
     tell(i)
     if i < 0:
         raise DataError(f"number {i}")
+    return i * i
+
+
+def squared_alone(i: int, marks: Path) -> int:
+    """Leaves a mark; a second call with the same number is an error."""
+    (marks / str(i)).touch(exist_ok=False)
     return i * i
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from lifelong import AGEM, EWC, Finetune, LwF, Method, Replay, chain
-from test_trainers import Order, bert, keeper, lightning_fit, lightning_keeper, lit, sentences, train
+from other_trainers import Order, bert, keeper, lightning_fit, lightning_keeper, lit, sentences, train
 from toys import toy_net, toy_stream, weights
 
 METHODS: dict[str, Method] = {
     "finetune": Finetune(),
     "ewc+replay": chain(EWC(5.0), Replay(24)),
     "lwf": LwF(2.0),
-    "agem": AGEM(24, batch=16),
+    "agem": AGEM(24, batch_size=16),
 }
 WORLD, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
 

@@ -9,49 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .budget import Budget
-    from .errors import DataError, LifelongError, LifelongWarning, MethodError, RunError, TrainingError
-    from .fitting import fit, learner_of
-    from .guard import Guard, protect
-    from .learner import Learner
-    from .matrix import Interval, RMatrix, interval, paired
-    from .method import Method, chain
-    from .methods import (
-        AGEM,
-        DER,
-        EWC,
-        GEM,
-        HAT,
-        L2,
-        MAS,
-        SI,
-        SLDA,
-        Augment,
-        DERpp,
-        ExpertGate,
-        FearNet,
-        Finetune,
-        GDumb,
-        GenerativeReplay,
-        Grow,
-        ICaRL,
-        Independent,
-        Joint,
-        JointOnce,
-        LatentReplay,
-        LwF,
-        NearestMean,
-        NearestNeighbour,
-        PackNet,
-        Progressive,
-        RanPAC,
-        Replay,
-        RWalk,
-    )
+    from .core.chain import chain
+    from .core.errors import DataError, LifelongError, LifelongWarning, MethodError, RunError, TrainingError
+    from .core.examples import Lazy, Tensors
+    from .core.method import Method
+    from .core.ranks import Ranks
+    from .core.stream import Stream, Task
+    from .loops.guard import Guard, protect
+    from .measures.budget import Budget
+    from .measures.matrix import Interval, RMatrix, interval, paired
+    from .methods import *  # the one list of them
     from .nets import MLP, MemoryNetwork, Reader, ResNet18
-    from .ranks import Ranks
-    from .run import Run
-    from .stream import Lazy, Stream, Task, Tensors
+    from .runs.choose import choose, choose_each
+    from .runs.fitting import fit, learner_of
+    from .runs.run import Run
     from .streams import (
         babi,
         banking77,
@@ -60,6 +31,7 @@ if TYPE_CHECKING:
         featured,
         from_folder,
         from_frame,
+        from_table,
         minilm,
         mixed,
         permuted,
@@ -70,57 +42,24 @@ if TYPE_CHECKING:
     )
     from .streams.copying import copying
     from .streams.turning import turning
-    from .training import Training
-    from .tune import choose, choose_each
+    from .training.learner import Learner
+    from .training.settings import Training
 
 _HOME = {
-    "budget": ("Budget",),
-    "errors": ("DataError", "LifelongError", "LifelongWarning", "MethodError", "RunError", "TrainingError"),
-    "fitting": ("fit", "learner_of"),
-    "learner": ("Learner", "Training"),
-    "matrix": ("Interval", "RMatrix", "interval", "paired"),
-    "method": ("Method", "chain"),
-    "methods": (
-        *(
-            "AGEM",
-            "DER",
-            "DERpp",
-            "EWC",
-            "GEM",
-            "GDumb",
-            "GenerativeReplay",
-            "HAT",
-            "ICaRL",
-            "L2",
-            "LwF",
-            "MAS",
-            "SI",
-            "SLDA",
-        ),
-        *(
-            "Augment",
-            "ExpertGate",
-            "FearNet",
-            "Finetune",
-            "Grow",
-            "Independent",
-            "Joint",
-            "JointOnce",
-            "LatentReplay",
-            "NearestMean",
-            "NearestNeighbour",
-            "PackNet",
-            "Progressive",
-            "RWalk",
-            "RanPAC",
-            "Replay",
-        ),
-    ),
+    "measures.budget": ("Budget",),
+    "core.errors": ("DataError", "LifelongError", "LifelongWarning", "MethodError", "RunError", "TrainingError"),
+    "runs.fitting": ("fit", "learner_of"),
+    "training.learner": ("Learner",),
+    "training.settings": ("Training",),
+    "measures.matrix": ("Interval", "RMatrix", "interval", "paired"),
+    "core.chain": ("chain",),
+    "core.method": ("Method",),
     "nets": ("MLP", "MemoryNetwork", "Reader", "ResNet18"),
-    "guard": ("Guard", "protect"),
-    "ranks": ("Ranks",),
-    "run": ("Run",),
-    "stream": ("Lazy", "Stream", "Task", "Tensors"),
+    "loops.guard": ("Guard", "protect"),
+    "core.ranks": ("Ranks",),
+    "runs.run": ("Run",),
+    "core.examples": ("Lazy", "Tensors"),
+    "core.stream": ("Stream", "Task"),
     "streams": (
         *(
             "babi",
@@ -131,6 +70,7 @@ _HOME = {
             "featured",
             "from_folder",
             "from_frame",
+            "from_table",
             "minilm",
             "mixed",
             "permuted",
@@ -138,98 +78,30 @@ _HOME = {
         ),
         *("split", "stream_of", "turning", "two_corpora"),
     ),
-    "tune": ("choose", "choose_each"),
+    "runs.choose": ("choose", "choose_each"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = [
-    "AGEM",
-    "DER",
-    "EWC",
-    "GEM",
-    "HAT",
-    "L2",
-    "MAS",
-    "MLP",
-    "SI",
-    "SLDA",
-    "Augment",
-    "Budget",
-    "DERpp",
-    "DataError",
-    "ExpertGate",
-    "FearNet",
-    "Finetune",
-    "GDumb",
-    "GenerativeReplay",
-    "Grow",
-    "Guard",
-    "ICaRL",
-    "Independent",
-    "Interval",
-    "Joint",
-    "JointOnce",
-    "LatentReplay",
-    "Lazy",
-    "Learner",
-    "LifelongError",
-    "LifelongWarning",
-    "LwF",
-    "MemoryNetwork",
-    "Method",
-    "MethodError",
-    "NearestMean",
-    "NearestNeighbour",
-    "PackNet",
-    "Progressive",
-    "RMatrix",
-    "RWalk",
-    "RanPAC",
-    "Ranks",
-    "Reader",
-    "Replay",
-    "ResNet18",
-    "Run",
-    "RunError",
-    "Stream",
-    "Task",
-    "Tensors",
-    "Training",
-    "TrainingError",
-    "babi",
-    "banking77",
-    "chain",
-    "choose",
-    "choose_each",
-    "clinc150",
-    "copying",
-    "efficientnet_lite0",
-    "featured",
-    "fit",
-    "from_folder",
-    "from_frame",
-    "interval",
-    "learner_of",
-    "minilm",
-    "mixed",
-    "paired",
-    "permuted",
-    "protect",
-    "rotated",
-    "split",
-    "stream_of",
-    "turning",
-    "two_corpora",
-]
+
+def _methods() -> list[str]:
+    """The classes of methods, each of which its own file declares."""
+    from .core.method_index import index
+
+    return [m.kind for m in index()]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name == "__all__":
+        return sorted([*_WHERE, *_methods()])
+    home = _WHERE.get(name)
+    if home is None and not name.startswith("_") and name in _methods():
+        home = "methods"
+    if home is None:
         raise AttributeError(f"module 'lifelong' has no attribute {name!r}")
-    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_WHERE, *_methods()})

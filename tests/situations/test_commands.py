@@ -14,18 +14,20 @@ import pytest
 import torch
 import yaml
 
-import lifelong.fitting
+import lifelong.runs.fitting
+import lifelong.runs.stream_loop
 from lifelong import MLP, Finetune, Training, fit, permuted
 from lifelong.cli import main
-from lifelong.config import Config
-from lifelong.errors import DataError, LifelongWarning, MethodError, RunError, warn
-from lifelong.jobs import Message, begun_with, execute
-from lifelong.pool import Local
-from lifelong.progress import Progress, doing
-from lifelong.recall import recall
-from lifelong.run import Job
+from lifelong.core.errors import DataError, LifelongWarning, MethodError, RunError, warn
+from lifelong.core.progress import doing
+from lifelong.core.warnings_heard import heard
+from lifelong.runs.executor import Local
+from lifelong.runs.jobs import Message, begun_with, execute
+from lifelong.runs.load_run import load_run
+from lifelong.runs.progress_bars import Progress
+from lifelong.runs.run import Job
+from lifelong.runs.spec import RunSpec
 from lifelong.streams.features import kept
-from lifelong.warned import heard
 from toys import warned_of
 
 SMALL = {
@@ -49,7 +51,7 @@ def test_the_same_experiment_on_the_command_line_and_in_python(tmp_path: Path) -
     training = Training(lr=0.1, momentum=0.9, clip=1.0, epochs=1, batch_size=16)
     found = {}
     for name, said in (("omitted", {}), ("0", {"stream.seed": 0}), ("each", {"stream.seed": "each"})):
-        run, failed = execute(Config.from_keys({**SMALL, **said, "seeds": 2}), tmp_path / name)
+        run, failed = execute(RunSpec.from_keys({**SMALL, **said, "seeds": 2}), tmp_path / name)
         assert not failed
         found[name] = measured(run)
         config = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
@@ -79,15 +81,15 @@ def test_a_stream_that_is_none() -> None:
 
 def test_a_run_whose_stream_followed_the_seeds_without_saying_so(tmp_path: Path) -> None:
     """As it was before the seed of a stream was part of every configuration: it is not gone on with on other data."""
-    execute(Config.from_keys({**SMALL, "stream.seed": "each", "seeds": "1,2"}), tmp_path / "old")
+    execute(RunSpec.from_keys({**SMALL, "stream.seed": "each", "seeds": "1,2"}), tmp_path / "old")
     file = tmp_path / "old" / "config.yaml"
     tree = yaml.safe_load(file.read_text())
     del tree["stream"]["seed"]
     file.write_text(yaml.safe_dump(tree))
     with pytest.raises(RunError, match=r"its data are others \(the training examples of task 1\)"):
-        recall(tmp_path / "old")
+        load_run(tmp_path / "old")
     before = (tmp_path / "old" / "results.csv").read_text()
-    _, failed = execute(Config.load(file), tmp_path / "old", again=True)
+    _, failed = execute(RunSpec.load(file), tmp_path / "old", again=True)
     assert ["its data are others" in message.text for message in failed] == [True, True]
     assert (tmp_path / "old" / "results.csv").read_text() == before
 
@@ -95,7 +97,7 @@ def test_a_run_whose_stream_followed_the_seeds_without_saying_so(tmp_path: Path)
 @pytest.mark.parametrize("word", ["every", "1.5", "-"])
 def test_a_seed_of_a_stream_that_is_none(word: str) -> None:
     with pytest.raises(MethodError, match=r"stream.seed .*: expected a whole number or each"):
-        Config.from_keys({**SMALL, "stream.seed": word})
+        RunSpec.from_keys({**SMALL, "stream.seed": word})
 
 
 def test_orders_of_streams_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +115,10 @@ def test_a_report_of_what_python_has_learnt(tmp_path: Path) -> None:
 
 
 def test_going_on_with_as_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lifelong import cli
+    from lifelong.cli import resume as cli
 
     out = tmp_path / "run"
-    execute(Config.from_keys(SMALL), out, Local(2))
+    execute(RunSpec.from_keys(SMALL), out, Local(2))
     assert begun_with(out) == {"name": "local", "jobs": 2}
     started = json.loads((out / "events.jsonl").read_text().splitlines()[0])
     assert (started["event"], started["jobs"]) == ("started", 2)
@@ -126,7 +128,7 @@ def test_going_on_with_as_many_processes(tmp_path: Path, monkeypatch: pytest.Mon
         asked.append(engine)
         return 0
 
-    monkeypatch.setattr(cli, "_execute", note)
+    monkeypatch.setattr(cli, "execute", note)
     for flags in ([], ["--jobs", "3"], ["--engine", "local"], ["--engine", "ray"]):
         assert main(["resume", str(out), *flags]) == 0
     ray = asked.pop()
@@ -158,8 +160,8 @@ def test_features_take_minutes_and_stderr_is_a_file(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / name)
     said: list[str] = []
-    monkeypatch.setattr("lifelong.progress.say", said.append)
-    monkeypatch.setattr("lifelong.progress.EVERY", 0.02)
+    monkeypatch.setattr("lifelong.core.progress.say", said.append)
+    monkeypatch.setattr("lifelong.core.progress.EVERY", 0.02)
 
     class Slow(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -175,8 +177,8 @@ def test_features_take_minutes_and_stderr_is_a_file(
 def test_a_command_that_works_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several things that are done, one within the other, it is the innermost that is said; and what is said puts the next line off."""
     said: list[str] = []
-    monkeypatch.setattr("lifelong.progress.EVERY", 0.02)
-    monkeypatch.setattr("lifelong.progress.say", said.append)
+    monkeypatch.setattr("lifelong.core.progress.EVERY", 0.02)
+    monkeypatch.setattr("lifelong.core.progress.say", said.append)
     with doing(lambda: "the whole"):
         wait(lambda: "the whole" in said)
         with doing(lambda: "a part"):
@@ -185,7 +187,7 @@ def test_a_command_that_works_without_a_word(monkeypatch: pytest.MonkeyPatch) ->
         wait(lambda: said.count("the whole") > before)
     assert {"the whole", "a part"} == set(said)
     said.clear()
-    monkeypatch.setattr("lifelong.progress.EVERY", 1e6)
+    monkeypatch.setattr("lifelong.core.progress.EVERY", 1e6)
     with doing(lambda: "the whole"):
         pass
     assert not said
@@ -210,7 +212,7 @@ def test_where_a_run_stands_between_its_lines(capsys: pytest.CaptureFixture[str]
 @pytest.fixture
 def warning_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that warn, each of the same and of something of its own."""
-    real = lifelong.fitting.follow
+    real = lifelong.runs.stream_loop.follow
 
     def follow(learner: Any, *given: Any, **more: Any) -> Any:
         for _ in range(2):
@@ -219,7 +221,8 @@ def warning_run(monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.warn("somebody else's", UserWarning, stacklevel=1)
         return real(learner, *given, **more)
 
-    monkeypatch.setattr(lifelong.fitting, "follow", follow)
+    for module in (lifelong.runs.fitting, lifelong.runs.stream_loop):  # of `fit`, and of a command
+        monkeypatch.setattr(module, "follow", follow)
 
 
 @pytest.mark.usefixtures("warning_run")
@@ -241,7 +244,7 @@ def test_a_command_prints_a_warning_once(tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.usefixtures("warning_run")
 def test_a_run_in_python_warns_as_python_does(tmp_path: Path) -> None:
-    config, heard_of = Config.from_keys({**SMALL, "seeds": 2}), []
+    config, heard_of = RunSpec.from_keys({**SMALL, "seeds": 2}), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         run, _ = execute(config, tmp_path / "run", tell=heard_of.append)

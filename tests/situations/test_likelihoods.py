@@ -260,7 +260,7 @@ def test_an_exact_fisher_of_a_recurrent_network_says_its_cost_before_training() 
         assert same(before, weights(learner.net))
         raise Told
 
-    learner._say = say  # type: ignore[method-assign]
+    learner.warn = say  # type: ignore[method-assign]
     with pytest.raises(Told):
         learner.learn(Task("t", examples, examples, (0, 1)))
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 from river import preprocessing, stats
 
-from lifelong.errors import DataError
-from lifelong.estimators import LifelongClassifier, OnlineClassifier
+from lifelong.core.errors import DataError
+from lifelong.loops import LifelongClassifier, OnlineClassifier
 from lifelong.methods import Replay
 from lifelong.nets import MLP
-from lifelong.training import Training
+from lifelong.training.settings import Training
 
 NAN, INF = float("nan"), float("inf")
 
 
 def taught() -> OnlineClassifier:
-    model = OnlineClassifier(Replay(20, batch=2), MLP((4,)), features=3)
+    model = OnlineClassifier(Replay(20, batch_size=2), MLP((4,)), features=3)
     for i in range(6):
         model.learn_one({"a": i / 5, "b": -1.0}, "left" if i % 2 else "right")
     return model
@@ -84,7 +84,7 @@ def test_an_example_with_a_value_that_is_missing(x: dict[str, Any], y: Any, said
     with pytest.raises(DataError, match=said):
         model.learn_many(pd.DataFrame([dict.fromkeys(x, 0.0), x], dtype=object), pd.Series(["left", y], dtype=object))
     assert alike(everything(model), before)
-    fresh = OnlineClassifier(Replay(20, batch=2), MLP((4,)))
+    fresh = OnlineClassifier(Replay(20, batch_size=2), MLP((4,)))
     with pytest.raises(DataError, match=said):
         fresh.learn_one(x, y)
     assert (fresh.learner, fresh._columns, fresh._room, fresh._incremental.labels) == (None, {}, None, {})
@@ -112,7 +112,7 @@ def test_what_is_missing_is_filled_in_before() -> None:
     model = (
         preprocessing.StatImputer(("a", stats.Mean()))
         | preprocessing.StandardScaler()
-        | OnlineClassifier(Replay(20, batch=2))
+        | OnlineClassifier(Replay(20, batch_size=2))
     )
     for i in range(20):
         model.learn_one({"a": None if i % 5 == 4 else float(i % 2), "b": 1.0}, i % 2)

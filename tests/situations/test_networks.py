@@ -312,7 +312,7 @@ def test_a_criterion_of_ones_own_that_the_method_could_not_hold_its_past_to_is_r
     guard = protect(model, torch.optim.SGD(model.parameters(), 0.1), GEM(8))
     x, y = torch.randn(6, 12), torch.arange(6) % 3
     batch = guard.mix(x, y)
-    with pytest.raises(MethodError, match="gem takes the cross-entropy of remembered examples itself"):
+    with pytest.raises(MethodError, match="gem takes the cross-entropy of stored examples itself"):
         guard.loss(model(x), batch, F.cross_entropy(model(x), y, reduction="none"))
 
 

@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from lifelong import EWC, L2, MAS, DataError, Learner, MethodError, Replay, Training, stream_of
-from lifelong.method import Method
-from lifelong.trainers.huggingface import LifelongCallback
-from lifelong.trainers.packed import Packed
+from lifelong.core.method import Method
+from lifelong.loops.huggingface import LifelongCallback
+from lifelong.loops.packed import Packed
 from toys import same, weights
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

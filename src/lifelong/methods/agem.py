@@ -8,13 +8,14 @@ g_ref is the gradient on a batch drawn from the memory of all past tasks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 
-from ..method import GradOf
+from ..core.contexts import StepContext
+from ..core.method import Traits
+from ..core.vector import Vector
 from ..parts.rehearsal import Fill, Past, Rehearsal
-from ..vector import Vector
 
 __all__ = ["AGEM"]
 
@@ -25,28 +26,35 @@ class AGEM(Rehearsal):
     """Never moves against the mean gradient of past examples.
 
     Args:
-        slots: how many examples are kept; 0: none.
+        buffer_size: how many examples are kept; 0: none.
         fill: which (see `Rehearsal`). With ring, random and herding only past tasks' are drawn; the others know no tasks.
-        batch: how many are drawn in a step, with replacement.
+        batch_size: how many are drawn in a step, with replacement.
         per_class: see `Rehearsal`.
     """
 
     fill: Fill = "ring"
-    batch: int | None = 256
+    batch_size: int | None = 256
 
     name: ClassVar[str] = "agem"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Averaged GEM: never moves against the mean gradient of past examples"
+    paper: ClassVar[str] = "Chaudhry et al. 2019, arXiv 1812.00420"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"buffer_size": 40, "batch_size": 12},
+        {"buffer_size": 40, "batch_size": 9, "fill": "reservoir"},
+    )
 
     @property
-    def later(self) -> bool:
-        return self.fill not in ("reservoir", "balanced")
+    def traits(self) -> Traits:
+        return Traits(ranks=True, stores=True, later=self.fill not in ("reservoir", "balanced"))
 
-    def gradient(self, state: Past, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Past, grads: Vector, context: StepContext) -> Vector:
         memory = state.memory
         present = memory.groups[-1] if self.fill == "ring" and memory.groups else 0
         if memory.filled == present:
             return grads
-        reference = grad_of(state.batch(memory.sample(self.batch or 256, state.draws, memory.filled - present)))
+        reference = context.gradient_of(
+            state.segment(memory.sample(self.batch_size or 256, state.draws, memory.filled - present))
+        )
         against = grads.dot(reference).clamp(max=0)
         length = reference.dot(reference)
         scale = torch.where(length > 0, against / length, 0.0)

@@ -12,10 +12,12 @@ from typing import Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import MethodError
-from ..method import Batch, Method
+from ..core.contexts import StepContext
+from ..core.errors import MethodError
+from ..core.method import Method
+from ..core.segments import Batch
 
 __all__ = ["Augment"]
 
@@ -44,8 +46,8 @@ class Augment(Method):
     def acts(self) -> frozenset[str]:
         return super().acts if self.shift or self.flip else frozenset()
 
-    def examples(self, state: None, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        return batch._replace(x=self.changed(batch.x, generator))
+    def segments(self, state: None, batch: Batch, context: StepContext) -> Batch:
+        return batch.with_inputs(self.changed(batch.x, context.generator))
 
     def changed(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """`x`, each image in its own way.

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, not_negative
+from ..core.contexts import StepContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.segments import Batch, Segment
+from ..core.vector import Vector
 from ..parts.rehearsal import AT_STEPS, Past, Rehearsal
-from ..vector import Vector
 
 __all__ = ["DER", "DERpp"]
 
@@ -39,32 +43,44 @@ class _Dark(Rehearsal, ABC):
                 f"{self.name}: fill {self.fill!r}: it keeps the answers given at a step: {', '.join(AT_STEPS)}"
             )
 
-    def kept(self, state: Past, batch: Batch, output: Tensor) -> dict[str, Tensor]:
-        return super().kept(state, batch, output) | {"logits": output}
+    @property
+    def traits(self) -> Traits:
+        return Traits(ranks=True, stores=True)
+
+    def kept(self, state: Past, new: Segment, output: Tensor, context: StepContext) -> dict[str, Tensor]:
+        values = super().kept(state, new, output, context) | {"logits": output}
+        if "width" in state.memory.slots:
+            values["width"] = torch.full_like(output[:, 0], output.shape[1], dtype=torch.int16)
+        return values
 
     def resize(self, state: Past, mapping: IndexMap, theta: Vector) -> Past:
         slots = state.memory.slots
         if mapping.outputs is None or not slots:
             return state
-        nan = slots["logits"].new_full((len(slots["logits"]), mapping.outputs), float("nan"))
-        nan[:, : slots["logits"].shape[1]] = slots[
-            "logits"
-        ]  # answers that an output was too late to give hold it to nothing
-        return replace(state, memory=replace(state.memory, slots={**slots, "logits": nan}))
+        logits = slots["logits"]
+        n, C = logits.shape
+        # an output that came too late to answer holds an example to nothing
+        width = slots.get("width", torch.full((n,), C, dtype=torch.int16, device=logits.device))
+        wider = {"logits": F.pad(logits, (0, mapping.outputs - C)), "width": width}
+        return replace(state, memory=replace(state.memory, slots={**slots, **wider}))
 
-    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+    def segments(self, state: Past, batch: Batch, context: StepContext) -> Batch:
         if not state.memory.filled:
             return batch
-        held = state.memory.sample(self.batch or len(batch.y), generator)
-        old = Batch(held["x"], held["y"], held.get("mask"), target=held["logits"])
-        return batch.plus(old.weighed(0.0))
+        stored = state.memory.sample(self.batch_size or batch.rows, context.generator)
+        z, held = stored["logits"], None
+        if "width" in stored:
+            held = torch.arange(z.shape[1], device=z.device) < stored["width"][:, None]
+        return batch.plus(state.segment(stored)._replace(teacher=z, held=held), weight=0.0)
 
-    def loss(self, state: Past, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        if batch.target is None:
-            return output.new_zeros(())
-        none = batch.target.isnan()
-        distance = (output - torch.where(none, output.detach(), batch.target)).square().sum()
-        return self.alpha * distance / (~none).sum().clamp(min=1)
+    def loss(self, state: Past, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
+        for segment, h in batch.parts(output):
+            if segment.teacher is not None:
+                square: Tensor = (h - segment.teacher).square()
+                if segment.held is None:
+                    return self.alpha * square.mean()
+                return self.alpha * square.masked_fill(~segment.held, 0.0).sum() / segment.held.sum()
+        return output.new_zeros(())
 
 
 @final
@@ -73,12 +89,14 @@ class DER(_Dark):
     """Stays close to its own earlier answers on remembered examples.
 
     Args:
-        slots, fill, batch: see `Rehearsal`.
+        buffer_size, fill, batch_size: see `Rehearsal`.
         alpha: α, the weight of the answers.
     """
 
     name: ClassVar[str] = "der"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Dark Experience Replay: stays close to its own earlier answers on remembered examples"
+    paper: ClassVar[str] = "Buzzega et al. 2020, arXiv 2004.07211"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"buffer_size": 40},)
 
 
 @final
@@ -87,7 +105,7 @@ class DERpp(_Dark):
     """DER, and learns the labels of remembered examples as well.
 
     Args:
-        slots, fill, batch: see `Rehearsal`.
+        buffer_size, fill, batch_size: see `Rehearsal`.
         alpha: α, the weight of the answers.
         beta: β, the weight of the labels.
     """
@@ -95,16 +113,16 @@ class DERpp(_Dark):
     beta: float = 0.5
 
     name: ClassVar[str] = "derpp"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "DER++: DER, and learns the labels of remembered examples as well"
+    paper: ClassVar[str] = "Buzzega et al. 2020, arXiv 2004.07211"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"buffer_size": 40}, {"buffer_size": 40, "batch_size": 5})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         not_negative(self.name, beta=self.beta)
 
-    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+    def segments(self, state: Past, batch: Batch, context: StepContext) -> Batch:
         if not state.memory.filled:
             return batch
-        k = self.batch or len(batch.y)
-        held = state.memory.sample(k, generator)
-        old = Batch(held["x"], held["y"], held.get("mask"))
-        return super().examples(state, net, batch, generator).plus(old.weighed(self.beta))
+        old = state.segment(state.memory.sample(self.batch_size or batch.rows, context.generator))
+        return super().segments(state, batch, context).plus(old, weight=self.beta)

@@ -19,12 +19,14 @@ from typing import Any, ClassVar, final, get_args
 
 import torch
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Spec, not_negative
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.vector import Vector
 from ..parts.fisher import Kind, fisher
 from ..parts.quadratic import Guarded, Quadratic
-from ..vector import Vector
 
 __all__ = ["EWC"]
 
@@ -54,7 +56,14 @@ class EWC(Guarded):
     normalise: bool = False
 
     name: ClassVar[str] = "ewc"
-    softmax: ClassVar[bool] = True
+    summary: ClassVar[str] = "Elastic Weight Consolidation: holds a weight by its Fisher information"
+    paper: ClassVar[str] = "Kirkpatrick et al. 2017, arXiv 1612.00796; online: Schwarz et al. 2018, arXiv 1805.06370"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"strength": 5.0},
+        {"strength": 5.0, "implicit": True},
+        {"strength": 5.0, "importance": "empirical", "online": True, "fisher_examples": 31},
+        {"strength": 0.5, "importance": "hessian", "implicit": True},
+    )
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
@@ -73,25 +82,26 @@ class EWC(Guarded):
         return self.strength * (self.gamma if self.online else 1.0)
 
     @property
-    def ranks(self) -> bool:  # type: ignore[override]
-        return self.importance != "sampled"  # its draws go by the order in which one process reads
-
-    @property
-    def labels(self) -> bool:
-        return self.importance in ("empirical", "hessian")
+    def traits(self) -> Traits:
+        return Traits(
+            penalises=self.force > 0,
+            likelihood=True,
+            unlabelled=self.importance not in ("empirical", "hessian"),
+            ranks=self.importance != "sampled",  # its draws go by the order in which one process reads
+        )
 
     def init(self, theta: Vector, spec: Spec) -> Quadratic:
         return Quadratic.none(theta)
 
-    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        F = fisher(edge, self.importance, self.fisher_examples)
+    def end(self, state: Quadratic, context: TaskContext) -> Quadratic:
+        F = fisher(context, self.importance, self.fisher_examples)
         if self.normalise:
             mean = torch.stack([t.sum() for t in F.tensors]).sum() / len(F)
             F = F.map(lambda t: torch.where(mean > 0, t / mean, t))
-        F = self.scaled(F, edge)
+        F = self.scaled(F, context)
         if self.online:
-            return state.moved(state.A * self.gamma + F, edge.theta)
-        return state.plus(F, edge.theta)
+            return state.moved(state.A * self.gamma + F, context.theta)
+        return state.plus(F, context.theta)
 
     def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
         return state.resize(mapping, theta)

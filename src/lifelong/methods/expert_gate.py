@@ -24,14 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, Edge, Method, Spec, not_negative
+from ..core.contexts import Spec, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.examples import Examples
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Method, Traits
+from ..core.modes import evaluating
+from ..core.segments import Batch
+from ..core.vector import Vector
 from ..parts.autoencoder import Autoencoder, Scale, fitted
-from ..parts.distillation import answers, distance, grown, kept, only
-from ..parts.fisher import evaluating
-from ..stream import Examples
-from ..vector import Vector
+from ..parts.distillation import answers, distance, grown, kept
 
 __all__ = ["ExpertGate"]
 
@@ -59,7 +62,7 @@ class ExpertGate(Method):
         threshold: relatedness from which on a task is trained with Learning without Forgetting.
         strength: λ of the distillation.
         temperature: T of the distillation, and t of the gate's softmax.
-        least: run all experts whose probability is at least this, and weigh their answers by it; none: the most probable only.
+        min_probability: run all experts whose probability is at least this, and weigh their answers by it; none: the most probable only.
         gate_epochs, gate_lr, gate_batch: training of an autoencoder.
     """
 
@@ -67,17 +70,19 @@ class ExpertGate(Method):
     threshold: float = 0.85
     strength: float = 1.0
     temperature: float = 2.0
-    least: float | None = None
+    min_probability: float | None = None
     gate_epochs: int = 5
     gate_lr: float = 0.01
     gate_batch: int = 32
 
-    compares: ClassVar[bool] = True
     name: ClassVar[str] = "expert_gate"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = (
+        "Expert Gate: a network a task, chosen from the input by autoencoders; the most related one starts the next"
+    )
+    paper: ClassVar[str] = "Aljundi, Chakravarty & Tuytelaars 2017, arXiv 1611.06194"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"code": 4, "gate_epochs": 1},)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has a network of its own; there is no amount of that to turn down"
-    restarts: ClassVar[bool] = True
     apart: ClassVar[tuple[str, ...]] = ("nets", "gates")
 
     def __post_init__(self) -> None:
@@ -93,50 +98,56 @@ class ExpertGate(Method):
                 f"expert_gate: code {self.code}, gate_epochs {self.gate_epochs}, gate_batch {self.gate_batch}, gate_lr "
                 f"{self.gate_lr}, temperature {self.temperature}: expected at least 1, and more than 0"
             )
-        if self.least is not None and not 0 < self.least <= 1:
-            raise MethodError(f"expert_gate: least {self.least}: expected a probability above 0")
+        if self.min_probability is not None and not 0 < self.min_probability <= 1:
+            raise MethodError(f"expert_gate: min_probability {self.min_probability}: expected a probability above 0")
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(restarts=True, compares=True, ranks=True)
 
     def init(self, theta: Vector, spec: Spec) -> Experts:
         return Experts([], [], [], [])
 
-    def begin(self, state: Experts, edge: Edge) -> Experts:
-        scale = state.scale if state.scale is not None else Scale.of(edge.examples, edge.theta.tensors[0].detach())
-        n = len(edge.examples)
-        order = torch.randperm(n, generator=edge.generator, device=edge.generator.device).cpu()
+    def begin(self, state: Experts, context: TaskContext) -> Experts:
+        scale = (
+            state.scale if state.scale is not None else Scale.of(context.examples, context.theta.tensors[0].detach())
+        )
+        n = len(context.examples)
+        order = torch.randperm(n, generator=context.generator, device=context.generator.device).cpu()
         k = max(1, n // 10)
-        held = edge.examples.subset(order[:k])
-        rest = edge.examples.subset(order[k:] if n > 1 else order)
-        hidden = min(self.code, max(1, int(torch.tensor(edge.examples.shape).prod()) // 2))
-        gate = fitted(rest, scale, hidden, self.gate_epochs, self.gate_lr, self.gate_batch, edge.generator)
-        edge.costs.forward += self.gate_epochs * len(rest)
-        edge.costs.backward += self.gate_epochs * len(rest)
+        held = context.examples.subset(order[:k])
+        rest = context.examples.subset(order[k:] if n > 1 else order)
+        hidden = min(self.code, max(1, int(torch.tensor(context.examples.shape).prod()) // 2))
+        gate = fitted(rest, scale, hidden, self.gate_epochs, self.gate_lr, self.gate_batch, context.generator)
+        context.costs.forward += self.gate_epochs * len(rest)
+        context.costs.backward += self.gate_epochs * len(rest)
         er = _errors([*state.gates, gate], held, scale)
-        edge.costs.forward += len(held) * (1 + len(state.gates))
+        context.costs.forward += len(held) * (1 + len(state.gates))
         related = 1 - (er[:-1] - er[-1]) / er[-1].clamp(min=torch.finfo(er.dtype).tiny)
         teacher = None
-        if edge.index:
-            edge.reset()
+        if context.index:
+            context.reset()
             a = int(related.argmax())
-            edge.net.load_state_dict(state.nets[a])
+            context.net.load_state_dict(state.nets[a])
             teacher = a if float(related[a]) > self.threshold else None
         return replace(
             state, gates=[*state.gates, gate], related=[*state.related, related], scale=scale, teacher=teacher
         )
 
-    def loss(self, state: Experts, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+    def loss(self, state: Experts, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
         if state.teacher is None:
             return output.new_zeros(())
-        y = only(answers(net, state.nets[state.teacher], batch.x), state.classes[state.teacher])
-        return self.strength * distance(output, y, self.temperature).mean()
+        y = answers(context.net, state.nets[state.teacher], batch.x)
+        return self.strength * distance(output, y, state.classes[state.teacher], self.temperature).mean()
 
-    def aside(self, state: Experts, own: int, learnt: int) -> tuple[int, int]:
+    def extra_passes(self, state: Experts, own: int, learnt: int) -> tuple[int, int]:
         return (0 if state.teacher is None else learnt, 0)
 
-    def end(self, state: Experts, edge: Edge) -> Experts:
-        outputs = state.classes[0] if state.classes else _like(edge)
+    def end(self, state: Experts, context: TaskContext) -> Experts:
+        outputs = state.classes[0] if state.classes else _like(context)
         classes = torch.zeros_like(outputs)
-        classes[edge.examples.labels.unique().to(classes.device)] = True
-        return replace(state, nets=[*state.nets, kept(edge.net)], classes=[*state.classes, classes], teacher=None)
+        classes[context.examples.labels.unique().to(classes.device)] = True
+        return replace(state, nets=[*state.nets, kept(context.net)], classes=[*state.classes, classes], teacher=None)
 
     def resize(self, state: Experts, mapping: IndexMap, theta: Vector) -> Experts:
         nets = [grown(own, mapping, theta) or own for own in state.nets]
@@ -161,8 +172,8 @@ class ExpertGate(Method):
         p = self.probabilities(state, x)
         best = p.argmax(1)
         chosen = torch.zeros_like(p, dtype=torch.bool).scatter_(1, best[:, None], True)
-        if self.least is not None:
-            chosen |= p >= self.least
+        if self.min_probability is not None:
+            chosen |= p >= self.min_probability
         scores = next(net.parameters()).new_zeros(x.shape[0], len(state.classes[0]))
         alone = chosen.sum(1, keepdim=True) == 1
         # what is exported as a program cannot choose what it runs: there all experts answer all inputs
@@ -183,13 +194,13 @@ class ExpertGate(Method):
         return each * len(state.nets) + sum(t.numel() for gate in gates for t in gate.tensors)
 
 
-def _like(edge: Edge) -> Tensor:
+def _like(context: TaskContext) -> Tensor:
     """False for each output."""
-    x = next(edge.examples.all(1)).x
-    p = edge.theta.tensors[0]
-    with evaluating(edge.net):
+    x = next(context.examples.all(1)).x
+    p = context.theta.tensors[0]
+    with evaluating(context.net):
         return torch.zeros_like(
-            edge.net(x.to(p.device, p.dtype if x.is_floating_point() else None))[0], dtype=torch.bool
+            context.net(x.to(p.device, p.dtype if x.is_floating_point() else None))[0], dtype=torch.bool
         )
 
 

@@ -24,24 +24,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError, TrainingError
-from ..growth import IndexMap
-from ..method import Batch, Edge, Method, Spec
+from ..core.contexts import Spec, StepContext, TaskContext
+from ..core.errors import MethodError, TrainingError
+from ..core.examples import Examples, Tensors
+from ..core.growth import IndexMap
+from ..core.method import Method, Traits
+from ..core.modes import evaluating
+from ..core.objective import Classification
+from ..core.random import generator
+from ..core.segments import Batch
+from ..core.stream import Scenario
+from ..core.vector import Vector
+from ..nets.heads import distances
 from ..nets.mirror import Mirror
 from ..nets.mlp import MLP
-from ..parts.features import distances
-from ..parts.fisher import evaluating
 from ..parts.generators import Adam, Learnt
-from ..random import generator
-from ..stream import Examples, Scenario, Tensors
-from ..vector import Vector
 
 __all__ = ["FearNet"]
 
@@ -89,12 +93,14 @@ class FearNet(Method):
     gate_hidden: tuple[int, ...] = (64,)
     gate_steps: int = 300
 
-    compares: ClassVar[bool] = True
     name: ClassVar[str] = "fearnet"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = (
+        "FearNet: a recent memory, a long-term one, a gate between them, and sleep; for feature vectors"
+    )
+    paper: ClassVar[str] = "Kemker & Kanan 2018, arXiv 1711.10563"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"every": 1, "gate_steps": 5},)
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task", "class")
     neutral: ClassVar[None] = None
-    rests: ClassVar[bool] = True
     no_neutral: ClassVar[str] = (
         "it trains in its sleep and not when a task comes; there is no amount of that to turn down"
     )
@@ -103,6 +109,10 @@ class FearNet(Method):
         for name in ("every", "gate_steps"):
             if getattr(self, name) < 1:
                 raise MethodError(f"fearnet: {name} {getattr(self, name)}: expected at least 1")
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(idles=True, compares=True, ranks=True)
 
     def advice(self, scenario: Scenario) -> str:
         return (
@@ -122,20 +132,20 @@ class FearNet(Method):
     def _sleeps(self, state: Brain) -> bool:
         return state.means is None or state.sessions == self.every
 
-    def begin(self, state: Brain, edge: Edge) -> Brain:
-        p = edge.theta.tensors[0]
+    def begin(self, state: Brain, context: TaskContext) -> Brain:
+        p = context.theta.tensors[0]
         x, y = state.x, state.y
-        for chunk in edge.examples.all(ROWS):
+        for chunk in context.examples.all(ROWS):
             new = chunk.x.to(p.device, p.dtype)
             x = new if x is None else torch.cat([x, new])
             y = torch.cat([y, chunk.y.to(p.device)])
         recent = torch.zeros_like(state.known).index_fill_(0, y.unique(), True)
-        state = replace(state, x=x, y=y, recent=recent, sessions=state.sessions + (edge.index > 0))
-        if not edge.index or not self._sleeps(state):
+        state = replace(state, x=x, y=y, recent=recent, sessions=state.sessions + (context.index > 0))
+        if not context.index or not self._sleeps(state):
             return state
         each = -(-len(y) // int(state.recent.sum()))  # as many of an old class as there are of a recent one, on average
-        pseudo_x, pseudo_y = _drawn(edge.net, state, each)
-        edge.costs.forward += len(pseudo_y)
+        pseudo_x, pseudo_y = _drawn(context.net, state, each)
+        context.costs.forward += len(pseudo_y)
         return replace(state, pseudo_x=pseudo_x, pseudo_y=pseudo_y)
 
     def data(self, state: Brain, examples: Examples, past: Sequence[Examples]) -> Examples:
@@ -146,26 +156,32 @@ class FearNet(Method):
             return Tensors(state.x, state.y)
         return Tensors(torch.cat([state.x, state.pseudo_x]), torch.cat([state.y, state.pseudo_y]))
 
-    def criterion(self, state: Brain, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        assert isinstance(net, Mirror)
-        codes = net.codes(batch.x)
-        logits = net.head(codes[-1]).masked_fill(~(state.known | state.recent), float("-inf"))
-        loss = F.cross_entropy(logits, batch.y, reduction="none")
-        decoded = net.decode(codes[-1])[::-1]  # the input first
-        for j, (h, h_hat) in enumerate(zip(codes, decoded)):
-            loss = loss + (self.code_weight if j else self.input_weight) * (h_hat - h).square().sum(1)
-        return loss.mean() if (weights := batch.weights) is None else (loss * weights).sum()
+    def segments(self, state: Brain, batch: Batch, context: StepContext) -> Batch:
+        every = Classification(state.known | state.recent)
+        return batch.mapped(lambda s: s._replace(objective=every))
 
-    def aside(self, state: Brain, own: int, learnt: int) -> tuple[int, int]:
+    def loss(self, state: Brain, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
+        assert isinstance(context.net, Mirror)
+        codes = context.net.codes(batch.x)
+        decoded = context.net.decode(codes[-1])[::-1]  # the input first
+        each = [
+            (self.code_weight if j else self.input_weight) * (h_hat - h).square().sum(1)
+            for j, (h, h_hat) in enumerate(zip(codes, decoded))
+        ]
+        return batch.weighted(torch.stack(each).sum(0))
+
+    def extra_passes(self, state: Brain, own: int, learnt: int) -> tuple[int, int]:
         return 2 * learnt, learnt  # encoded once more for the codes, and decoded
 
-    def end(self, state: Brain, edge: Edge) -> Brain:
+    def end(self, state: Brain, context: TaskContext) -> Brain:
         if self._sleeps(state):
-            edge.costs.forward += len(state.y) + len(state.pseudo_y)
-            return self._consolidated(state, edge.net)
-        edge.costs.forward += self.gate_steps * 2 * HALF + len(state.y)  # those encoded, or as many drawn ones decoded
-        edge.costs.backward += self.gate_steps * 2 * HALF
-        return replace(state, gate=self._gate(state, edge.net))
+            context.costs.forward += len(state.y) + len(state.pseudo_y)
+            return self._consolidated(state, context.net)
+        context.costs.forward += self.gate_steps * 2 * HALF + len(
+            state.y
+        )  # those encoded, or as many drawn ones decoded
+        context.costs.backward += self.gate_steps * 2 * HALF
+        return replace(state, gate=self._gate(state, context.net))
 
     def _consolidated(self, state: Brain, net: nn.Module) -> Brain:
         """The statistics of all classes' codes, and an empty recent memory."""

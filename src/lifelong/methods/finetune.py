@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..method import Method
+from ..core.method import Method, Traits
 
 __all__ = ["Finetune"]
 
@@ -15,4 +15,9 @@ __all__ = ["Finetune"]
 class Finetune(Method):
     """No method."""
 
-    ranks: ClassVar[bool] = True
+    name: ClassVar[str] = "finetune"
+    summary: ClassVar[str] = "nothing against forgetting: what others are held to"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(ranks=True)

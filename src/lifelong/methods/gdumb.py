@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 
-from ..errors import MethodError
-from ..method import Edge, Method, Spec
-from ..parts.memory import balanced
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.examples import Examples, Joined, Tensors
+from ..core.method import Method, Traits
+from ..core.vector import Vector
+from ..parts.buffer import balanced
 from ..parts.rehearsal import Past
-from ..stream import Examples, Joined, Tensors
-from ..vector import Vector
 
 __all__ = ["GDumb"]
 
@@ -29,35 +30,42 @@ class GDumb(Method):
     """Trains a new network on a balanced memory after each task.
 
     Args:
-        slots: how many examples are kept.
+        buffer_size: how many examples are kept.
         passes: how often an epoch goes through the memory, which is small.
     """
 
-    slots: int = 500
+    buffer_size: int = 500
     passes: int = 20
 
     name: ClassVar[str] = "gdumb"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = (
+        "GDumb: a new network on a balanced memory after each task; what every other method should beat"
+    )
+    paper: ClassVar[str] = "Prabhu, Torr & Dokania, ECCV 2020"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"buffer_size": 40, "passes": 2},)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = (
         "it trains on its memory alone, from the start; with no memory there is nothing to train on"
     )
-    restarts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("slots", "passes"):
+        for name in ("buffer_size", "passes"):
             if getattr(self, name) < 1:
                 raise MethodError(f"gdumb: {name} {getattr(self, name)}: expected at least 1")
 
-    def init(self, theta: Vector, spec: Spec) -> Past:
-        return Past.none(self.slots, self.name, spec)
+    @property
+    def traits(self) -> Traits:
+        return Traits(restarts=True, ranks=True)
 
-    def begin(self, state: Past, edge: Edge) -> Past:
-        if edge.index:
-            edge.reset()
+    def init(self, theta: Vector, spec: Spec) -> Past:
+        return Past.none(self.buffer_size, self.name, spec)
+
+    def begin(self, state: Past, context: TaskContext) -> Past:
+        if context.index:
+            context.reset()
         memory = state.memory
-        for values in state.read(edge.examples, edge):
-            memory = balanced(memory, values, edge.generator)
+        for values in state.read(context.examples, context):
+            memory = balanced(memory, values, context.generator)
         return replace(state, memory=memory)
 
     def data(self, state: Past, examples: Examples, past: Sequence[Examples]) -> Examples:
@@ -65,7 +73,7 @@ class GDumb(Method):
         rows = torch.arange(state.memory.filled, device=held["y"].device)
         if not state.masked:
             return Tensors(held["x"], held["y"], rows.repeat(self.passes))
-        masks, which = held["mask"].unique(dim=0, return_inverse=True)
+        masks, which = held["active"].unique(dim=0, return_inverse=True)
         return Joined(
             [
                 Tensors(held["x"], held["y"], rows[which == i].repeat(self.passes), mask=mask)

@@ -3,7 +3,7 @@
     minimise ½ ‖g − g̃‖²  subject to  ⟨g̃, g_k⟩ ≥ 0  for all k < t                                   (equation 7)
 
 g is the gradient of the new examples, g_k that of the mean loss on task k's memory. Where no constraint is violated g̃ = g; otherwise
-g̃ = g + Gᵀ v, with v from the dual (see `lifelong.parts.dual`). The memory holds each task's latest examples. Every past task costs a
+g̃ = g + Gᵀ v, with v from the dual (see `lifelong.parts.gem_qp`). The memory holds each task's latest examples. Every past task costs a
 gradient in every step. The dual's ε, the authors', lets a product fall a little under 0 where gradients are tiny (‖g_k‖² ≪ ε).
 """
 
@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..method import Batch, Edge, GradOf, Method, Spec, not_negative, whole_number
-from ..parts.dual import dual
-from ..parts.groups import gradients
-from ..parts.memory import opened, ring
+from ..core.contexts import Spec, StepContext, TaskContext
+from ..core.hyperparameters import not_negative, whole_number
+from ..core.method import Method, Traits
+from ..core.segments import Segment
+from ..core.vector import Vector
+from ..parts.buffer import opened, ring
+from ..parts.gem_qp import dual
+from ..parts.group_gradients import gradients
 from ..parts.rehearsal import Past
-from ..vector import Vector
 
 __all__ = ["GEM"]
 
@@ -32,47 +35,50 @@ class GEM(Method):
     """Never moves against the gradient of a past task.
 
     Args:
-        slots: how many examples are kept of each task, its latest; memory grows with the tasks.
+        buffer_size: how many examples are kept of each task, its latest; memory grows with the tasks.
         margin: γ, the least weight that a past gradient gets where some constraint is violated (the authors' memory
             strength); above 0 it favours backward transfer.
     """
 
-    slots: int = 256
+    buffer_size: int = 256
     margin: float = 0.5
 
     name: ClassVar[str] = "gem"
-    gathers: ClassVar[bool] = True
-    ranks: ClassVar[bool] = True
-    neutral: ClassVar[dict[str, Any]] = {"slots": 0}
+    summary: ClassVar[str] = "Gradient Episodic Memory: never moves against the gradient of a past task"
+    paper: ClassVar[str] = "Lopez-Paz & Ranzato 2017, arXiv 1706.08840"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"buffer_size": 12}, {"buffer_size": 7})
+    neutral: ClassVar[dict[str, Any]] = {"buffer_size": 0}
 
     def __post_init__(self) -> None:
-        whole_number("gem", 0, slots=self.slots)
+        whole_number("gem", 0, buffer_size=self.buffer_size)
         not_negative(self.name, margin=self.margin)
 
     @property
     def acts(self) -> frozenset[str]:
-        return super().acts if self.slots else frozenset()
+        return super().acts if self.buffer_size else frozenset()
 
     @property
-    def later(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(waits=True, later=True, stores=True, ranks=True)
 
     def init(self, theta: Vector, spec: Spec) -> Past:
         return Past.none(0, self.name, spec)
 
-    def begin(self, state: Past, edge: Edge) -> Past:
-        memory = opened(state.memory.larger(self.slots), self.slots)
-        return replace(state, memory=memory, tasks=state.tasks + 1, mask=None if state.masked else edge.mask)
+    def begin(self, state: Past, context: TaskContext) -> Past:
+        memory = opened(state.memory.larger(self.buffer_size), self.buffer_size)
+        return replace(state, memory=memory, tasks=state.tasks + 1)
 
-    def observe(self, state: Past, batch: Batch, output: Tensor, generator: torch.Generator) -> Past:
-        return replace(state, memory=ring(state.memory, state.values(batch.x, batch.y, batch.mask), self.slots))
+    def observe(self, state: Past, new: Segment, output: Tensor, context: StepContext) -> Past:
+        return replace(
+            state, memory=ring(state.memory, state.values(new.x, new.y, context.objective), self.buffer_size)
+        )
 
-    def gradient(self, state: Past, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Past, grads: Vector, context: StepContext) -> Vector:
         sizes = [n for n in state.memory.groups[:-1] if n]
         if not sizes:
             return grads
-        past = state.batch({key: slot[: sum(sizes)] for key, slot in state.memory.slots.items()})
-        G = gradients(grad_of, theta, past, sizes)
+        past = state.segment({key: slot[: sum(sizes)] for key, slot in state.memory.slots.items()})
+        G = gradients(context, past, sizes)
         rows = [(k.reshape(len(k), -1), g.reshape(-1)) for k, g in zip(G.tensors, grads.tensors)]
         gram = torch.stack([k @ k.T for k, _ in rows]).sum(0)
         products = torch.stack([k @ g for k, g in rows]).sum(0)

@@ -17,14 +17,17 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, Edge, Method, Spec
-from ..parts.distillation import Before, Normaliser, answers, distance, only
+from ..core.contexts import Spec, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.method import Method, Traits
+from ..core.objective import Labels
+from ..core.segments import Batch, Segment
+from ..core.vector import Vector
+from ..parts.distillation import Before, Normaliser, answers, distance
 from ..parts.generators import VAE, WGANGP, Generator, Learnt
-from ..vector import Vector
 
 __all__ = ["GenerativeReplay"]
 
@@ -53,7 +56,7 @@ class GenerativeReplay(Method):
         hidden: units of each of the generator's hidden layers.
         code: length of the code that it draws from.
         generator_lr: Adam's learning rate for the generator; default its paper's (wgan-gp 0.0001) or 0.001 (vae).
-        batch: how many inputs are drawn in a step, for the network and for the generator; default as many as come new; 0: none.
+        batch_size: how many inputs are drawn in a step, for the network and for the generator; default as many as come new; 0: none.
         targets: hard (the last solver's label), or soft (its probabilities).
         temperature: T of soft targets.
         normaliser: with soft targets, what the present answers sum to 1 over: old (the outputs of the past), or all that compete.
@@ -64,20 +67,24 @@ class GenerativeReplay(Method):
     hidden: tuple[int, ...] = (400, 400)
     code: int = 100
     generator_lr: float | None = None
-    batch: int | None = None
+    batch_size: int | None = None
     targets: Literal["hard", "soft"] = "hard"
     temperature: float = 2.0
     normaliser: Normaliser = "old"
     new: float | None = None
 
     name: ClassVar[str] = "generative_replay"
-    ranks: ClassVar[bool] = True
-    neutral: ClassVar[dict[str, Any]] = {"batch": 0}
-    asks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Deep generative replay: draws inputs like those of past tasks, and answers them as before"
+    paper: ClassVar[str] = "Shin et al. 2017, arXiv 1705.08690"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"hidden": (8,), "code": 4},
+        {"hidden": (8,), "code": 4, "targets": "soft", "batch_size": 7},
+    )
+    neutral: ClassVar[dict[str, Any]] = {"batch_size": 0}
 
     def __post_init__(self) -> None:
-        if self.batch is not None and self.batch < 0:
-            raise MethodError(f"generative_replay: batch {self.batch}: expected 0 (none) or more")
+        if self.batch_size is not None and self.batch_size < 0:
+            raise MethodError(f"generative_replay: batch_size {self.batch_size}: expected 0 (none) or more")
         if self.new is not None and not 0 < self.new < 1:
             raise MethodError(f"generative_replay: new {self.new}: expected a share between 0 and 1, both excluded")
         if not self.temperature > 0 or self.code < 1:
@@ -88,13 +95,13 @@ class GenerativeReplay(Method):
 
     @property
     def acts(self) -> frozenset[str]:
-        if self.batch == 0:
+        if self.batch_size == 0:
             return frozenset()
         return super().acts - ({"loss"} if self.targets == "hard" else set())
 
     @property
-    def later(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(asks=True, later=True, ranks=True)
 
     @property
     def _draws(self) -> Generator:
@@ -109,46 +116,46 @@ class GenerativeReplay(Method):
     def init(self, theta: Vector, spec: Spec) -> Scholar:
         return Scholar(None, None, Before.none(theta, spec), False, _true(theta.tensors[0].device), [], spec.seed)
 
-    def begin(self, state: Scholar, edge: Edge) -> Scholar:
-        first = next(edge.examples.all(512), None) if state.unit else None
+    def begin(self, state: Scholar, context: TaskContext) -> Scholar:
+        first = next(context.examples.all(512), None) if state.unit else None
         if first is not None and not bool(_within(first.x)):
-            raise _outside(edge.index - bool(edge.known))  # soon, where it shows soon
+            raise _outside(context.index - bool(context.known))  # soon, where it shows soon
         last = None if state.learnt is None else state.learnt.weights.clone()
-        return replace(state, last=last, solver=state.solver.next(edge))
+        return replace(state, last=last, solver=state.solver.next(context))
 
-    def examples(self, state: Scholar, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+    def segments(self, state: Scholar, batch: Batch, context: StepContext) -> Batch:
         solver = state.solver
         if state.last is None or solver.weights is None:
             return batch
-        n = self.batch or len(batch.y)
-        x = self._draws.draw(state.last, n, tuple(state.shape), state.unit, generator).to(batch.x)
-        head = torch.randint(len(solver.heads), (n,), generator=generator, device=generator.device)
-        mask = solver.heads[head.to(x.device)]
-        said = only(answers(net, solver.weights, x), mask)
-        y = said.nan_to_num(float("-inf")).argmax(1)
+        n, draws = self.batch_size or batch.rows, context.generator
+        x = self._draws.draw(state.last, n, tuple(state.shape), state.unit, draws).to(batch.new.x)
+        head = torch.randint(len(solver.heads), (n,), generator=draws, device=draws.device)
+        held = solver.heads[head.to(x.device)]
+        said = answers(context.net, solver.weights, x)
+        y = said.masked_fill(~held, float("-inf")).argmax(1)
+        old = Segment(x, Labels(y, held) if solver.known else y)
         r = self._share(solver.tasks)
         if self.targets == "hard":
-            return batch.shared(r).plus(Batch(x, y, mask if solver.known else None).weighed(1 - r))
-        old = Batch(x, y, mask if solver.known else None, target=said)
-        return batch.shared(r).plus(old.weighed(0.0))
+            return batch.scaled(r).plus(old, weight=1 - r)
+        return batch.scaled(r).plus(old._replace(teacher=said, held=held), weight=0.0)
 
-    def loss(self, state: Scholar, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        if batch.target is None:
-            return output.new_zeros(())
+    def loss(self, state: Scholar, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
         over = state.solver.present if self.normaliser == "all" and not state.solver.known else None
-        H = distance(output, batch.target, self.temperature, over)
-        held = (~batch.target.isnan()).any(1).sum().clamp(min=1)
-        return (1 - self._share(state.solver.tasks)) * H.sum() / held
+        for segment, f in batch.parts(output):
+            if segment.teacher is not None and segment.held is not None:
+                H = distance(f, segment.teacher, segment.held, self.temperature, over)
+                return (1 - self._share(state.solver.tasks)) * H.mean()
+        return output.new_zeros(())
 
-    def aside(self, state: Scholar, own: int, learnt: int) -> tuple[int, int]:
-        drawn = 0 if state.last is None else self.batch or own
+    def extra_passes(self, state: Scholar, own: int, learnt: int) -> tuple[int, int]:
+        drawn = 0 if state.last is None else self.batch_size or own
         forward, backward = self._draws.passes
         # drawn for the solver and for the generator, and answered by the solver as it was
         return 3 * drawn + forward * (own + drawn), backward * (own + drawn)
 
-    def end(self, state: Scholar, edge: Edge) -> Scholar:
+    def end(self, state: Scholar, context: TaskContext) -> Scholar:
         if not bool(state.inside):
-            raise _outside(edge.index - bool(edge.known))
+            raise _outside(context.index - bool(context.known))
         return state
 
     def sample(self, state: Scholar, n: int, generator: torch.Generator) -> Tensor | None:
@@ -159,8 +166,8 @@ class GenerativeReplay(Method):
     def resize(self, state: Scholar, mapping: IndexMap, theta: Vector) -> Scholar:
         return replace(state, solver=state.solver.resize(mapping, theta))
 
-    def observe(self, state: Scholar, batch: Batch, output: Tensor, generator: torch.Generator) -> Scholar:
-        x = batch.x
+    def observe(self, state: Scholar, new: Segment, output: Tensor, context: StepContext) -> Scholar:
+        x, generator = new.x, context.generator
         if not x.is_floating_point():
             raise MethodError(
                 f"generative_replay draws real numbers; the inputs are {x.dtype} (words of a text): use replay, or features of the inputs"
@@ -174,7 +181,7 @@ class GenerativeReplay(Method):
             state.inside.logical_and_(_within(x))
         weight = x.new_full((len(x),), 1 / len(x))
         if state.last is not None:
-            n, r = self.batch or len(x), self._share(state.solver.tasks)
+            n, r = self.batch_size or len(x), self._share(state.solver.tasks)
             drawn = self._draws.draw(state.last, n, tuple(state.shape), state.unit, generator).to(x)
             x = torch.cat([x, drawn])
             weight = torch.cat([weight * r, x.new_full((n,), (1 - r) / n)])

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, ClassVar, final
 
-from ..errors import MethodError
-from ..growth import Growth, IndexMap
-from ..method import Edge, Method, Spec, not_negative
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import Growth, IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Method, Traits
+from ..core.random import derive
+from ..core.vector import Vector
 from ..nets.net2net import units, widenable
-from ..random import derive
-from ..vector import Vector
 
 __all__ = ["Grow"]
 
@@ -52,7 +54,10 @@ class Grow(Method):
     noise: float = 0.1
 
     name: ClassVar[str] = "grow"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = (
+        "Growth on demand: a wider network, by Net2Net, where a task is too much for it; beside another method, as gem+grow"
+    )
+    paper: ClassVar[str] = "Sodhani, Chandar & Bengio 2020, arXiv 1811.07017; Net2Net: arXiv 1511.05641"
     neutral: ClassVar[dict[str, Any]] = {"threshold": 0.0}
 
     def __post_init__(self) -> None:
@@ -64,26 +69,30 @@ class Grow(Method):
             )
 
     @property
+    def traits(self) -> Traits:
+        return Traits(ranks=True)
+
+    @property
     def acts(self) -> frozenset[str]:
         return super().acts if self.threshold and self.times else frozenset()
 
     def init(self, theta: Vector, spec: Spec) -> Grown:
         return Grown(spec.seed)
 
-    def begin(self, state: Grown, edge: Edge) -> Grown:
+    def begin(self, state: Grown, context: TaskContext) -> Grown:
         if not state.operations:
-            self._layers(edge, tried=True)  # that it can grow is found out before the first step
+            self._layers(context, tried=True)  # that it can grow is found out before the first step
         return state
 
-    def expand(self, state: Grown, edge: Edge, accuracy: float) -> list[Growth]:
-        layers = self._layers(edge)
+    def expand(self, state: Grown, context: TaskContext, accuracy: float) -> list[Growth]:
+        layers = self._layers(context)
         if accuracy >= self.threshold or state.operations >= self.times * len(layers):
             return []
         return [
             Growth(
                 "wider",
                 layer,
-                ceil(units(edge.net, layer) * self.factor),
+                ceil(units(context.net, layer) * self.factor),
                 derive(state.seed, f"grow/{state.operations}/{layer}"),
                 self.noise,
             )
@@ -94,19 +103,19 @@ class Grow(Method):
         widened = mapping.outputs is None and any(origin is not None for origin, _ in mapping.source.values())
         return replace(state, operations=state.operations + 1) if widened else state
 
-    def _layers(self, edge: Edge, tried: bool = False) -> tuple[str, ...]:
-        if hasattr(edge.net, "grow"):
+    def _layers(self, context: TaskContext, tried: bool = False) -> tuple[str, ...]:
+        if hasattr(context.net, "grow"):
             if not self.layers:
                 raise MethodError(
-                    f"grow: {type(edge.net).__name__} grows by a method of its own: say which of its layers it can widen (layers)"
+                    f"grow: {type(context.net).__name__} grows by a method of its own: say which of its layers it can widen (layers)"
                 )
             return self.layers
-        p = edge.theta.tensors[0]
-        x = next(edge.examples.all(8)).x if tried and len(edge.examples) else None
-        can = widenable(edge.net, None if x is None else x.to(p.device, p.dtype if x.is_floating_point() else None))
+        p = context.theta.tensors[0]
+        x = next(context.examples.all(8)).x if tried and len(context.examples) else None
+        can = widenable(context.net, None if x is None else x.to(p.device, p.dtype if x.is_floating_point() else None))
         if not set(self.layers) <= set(can) or not can:
             raise MethodError(
-                f"grow: {type(edge.net).__name__} cannot widen {', '.join(self.layers) or 'any layer'}; it can widen "
+                f"grow: {type(context.net).__name__} cannot widen {', '.join(self.layers) or 'any layer'}; it can widen "
                 f"{', '.join(can) or 'none'} (see lifelong.nets.widen): name those, or use a network built of nn.Sequential"
             )
         return self.layers or can

@@ -20,12 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, Edge, GradOf, Method, Spec, Step, not_negative
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Method, Traits
+from ..core.objective import active_classes
+from ..core.segments import Batch
+from ..core.stream import Scenario
+from ..core.vector import Vector
 from ..nets.gated import Gated
-from ..stream import Scenario
-from ..vector import Vector
 
 __all__ = ["HAT"]
 
@@ -61,9 +65,9 @@ class HAT(Method):
     s_max: float = 400.0
 
     name: ClassVar[str] = "hat"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Hard Attention to the Task: each task uses, and then keeps, units of its own choice"
+    paper: ClassVar[str] = "Serrà et al. 2018, arXiv 1801.01423"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
-    masks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "its network has an attention on every unit; there is no amount of that to turn down"
 
@@ -71,6 +75,10 @@ class HAT(Method):
         not_negative(self.name, strength=self.strength)
         if not self.s_max > 1:
             raise MethodError(f"hat: s_max {self.s_max}: expected more than 1; below, the attention is never hard")
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(masks=True, counts_steps=True, ranks=True)
 
     def network(self, net: nn.Module) -> nn.Module:
         return Gated(net)
@@ -83,12 +91,12 @@ class HAT(Method):
             [], none, torch.zeros(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device), fixed, []
         )
 
-    def begin(self, state: Attended, edge: Edge) -> Attended:
-        assert isinstance(edge.net, Gated)
-        for e in edge.net.embeddings:
-            e.copy_(torch.randn(e.shape, generator=edge.generator, device=edge.generator.device))
-        epoch = edge.epoch or 1
-        edge.net.s = torch.full_like(edge.net.s, self._s(0, epoch))
+    def begin(self, state: Attended, context: TaskContext) -> Attended:
+        assert isinstance(context.net, Gated)
+        for e in context.net.embeddings:
+            e.copy_(torch.randn(e.shape, generator=context.generator, device=context.generator.device))
+        epoch = context.epoch or 1
+        context.net.s = torch.full_like(context.net.s, self._s(0, epoch))
         return replace(state, epoch=epoch, step=0)
 
     def _s(self, step: int, epoch: int) -> float:
@@ -97,42 +105,45 @@ class HAT(Method):
         low = 1 / self.s_max
         return low + (self.s_max - low) * (step % epoch) / (epoch - 1)
 
-    def loss(self, state: Attended, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
-        assert isinstance(net, Gated)
+    def loss(self, state: Attended, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
+        assert isinstance(context.net, Gated)
         free = [~u for u in state.used]
-        a = net.attention()
-        net.s = torch.full_like(net.s, self._s(state.step + 1, state.epoch))  # of the next step; this one's is in a
+        a = context.net.attention()
         dear = torch.stack([(one * f).sum() for one, f in zip(a, free)]).sum()
         return self.strength * dear / torch.stack([f.sum() for f in free]).sum().clamp(min=1)
 
-    def gradient(self, state: Attended, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Attended, grads: Vector, context: StepContext) -> Vector:
         s = self._s(state.step, state.epoch)
         changed = []
-        for (name, p), g, fixed in zip(theta, grads.tensors, state.fixed.tensors):
+        for (name, p), g, fixed in zip(context.theta, grads.tensors, state.fixed.tensors):
             if name.startswith("embeddings."):
                 cosh = torch.cosh((s * p).clamp(-EXPONENT, EXPONENT))
                 changed.append(g * (self.s_max / s) * (cosh + 1) / (torch.cosh(p) + 1))
             else:
                 changed.append(g.masked_fill(fixed, 0.0))
-        return Vector(theta.names, changed)
+        return Vector(grads.names, changed)
 
-    def project(self, state: Attended, step: Step) -> None:
+    def project(self, state: Attended, step: Step, context: StepContext) -> None:
         for (name, p), before, fixed in zip(step.after, step.before.tensors, state.fixed.tensors):
             if name.startswith("embeddings."):
                 p.clamp_(-MOST, MOST)
             else:
                 p.copy_(torch.where(fixed, before, p))  # momentum and decay move what has no gradient as well
 
-    def track(self, state: Attended, step: Step) -> Attended:
+    def track(self, state: Attended, step: Step, context: StepContext) -> Attended:
+        assert isinstance(context.net, Gated)
+        s = context.net.s
+        context.net.s = torch.full_like(s, self._s(state.step + 1, state.epoch))  # of the next step
         return replace(state, step=state.step + 1)
 
-    def end(self, state: Attended, edge: Edge) -> Attended:
-        assert isinstance(edge.net, Gated)
-        own = [e > 0 for e in edge.net.embeddings]
+    def end(self, state: Attended, context: TaskContext) -> Attended:
+        assert isinstance(context.net, Gated)
+        own = [e > 0 for e in context.net.embeddings]
         used = [a | b for a, b in zip(state.used, own)]
-        outputs = state.outputs | (True if edge.mask is None else edge.mask)
+        active = active_classes(context.objective)
+        outputs = state.outputs | (True if active is None else active)
         fixed = state.fixed.dict()
-        for place in edge.net.places():
+        for place in context.net.places():
             rows = outputs if place.to is None else used[place.to]
             at = fixed[place.name]
             now = rows.view(-1, *[1] * (at.dim() - 1))
@@ -140,7 +151,7 @@ class HAT(Method):
                 columns = used[place.origin].repeat_interleave(place.each)
                 now = now & columns.view(1, -1, *[1] * (at.dim() - 2))
             fixed[place.name] = now.expand_as(at).clone()
-        buffers = {name: b.detach().clone() for name, b in edge.net.named_buffers()}
+        buffers = {name: b.detach().clone() for name, b in context.net.named_buffers()}
         return replace(
             state,
             masks=[*state.masks, own],

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Method, Spec
-from ..stream import Scenario
-from ..vector import Vector
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.method import Method, Traits
+from ..core.stream import Scenario
+from ..core.vector import Vector
 
 __all__ = ["Independent"]
 
@@ -39,11 +40,15 @@ class Independent(Method):
     inherit: bool = False
 
     name: ClassVar[str] = "independent"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "one network a task: nothing shared, storage grows"
+    scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)  # the others as an oracle
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task starts from the initial network; there is no amount of that to turn down"
-    restarts: ClassVar[bool] = True
     apart: ClassVar[tuple[str, ...]] = ("nets",)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(restarts=True, oracle=self.oracle, ranks=True)
 
     def check(self, scenario: Scenario) -> None:
         if scenario != "task" and not self.oracle:
@@ -55,15 +60,15 @@ class Independent(Method):
     def init(self, theta: Vector, spec: Spec) -> Networks:
         return Networks([])
 
-    def begin(self, state: Networks, edge: Edge) -> Networks:
-        if edge.index:
+    def begin(self, state: Networks, context: TaskContext) -> Networks:
+        if context.index:
             if not self.inherit:
-                edge.reset()
+                context.reset()
             return state
-        return Networks([_copy(edge.net)])
+        return Networks([_copy(context.net)])
 
-    def end(self, state: Networks, edge: Edge) -> Networks:
-        return replace(state, nets=[*state.nets, _copy(edge.net)])
+    def end(self, state: Networks, context: TaskContext) -> Networks:
+        return replace(state, nets=[*state.nets, _copy(context.net)])
 
     def resize(self, state: Networks, mapping: IndexMap, theta: Vector) -> Networks:
         return Networks([mapping.tensors(own, {**own, **theta.dict()}) for own in state.nets])

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from ..method import Edge, Method
-from ..stream import Examples, Joined
+from ..core.contexts import TaskContext
+from ..core.examples import Examples, Joined
+from ..core.method import Method, Traits
 
 __all__ = ["Joint", "JointOnce"]
 
@@ -27,15 +28,17 @@ class Joint(Method):
     restart: bool = True
 
     name: ClassVar[str] = "joint"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "trains on all tasks met so far after each: the upper bound"
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
-    restarts: ClassVar[bool] = True
-    rereads: ClassVar[bool] = True
 
-    def begin(self, state: None, edge: Edge) -> None:
-        if self.restart and edge.index:
-            edge.reset()
+    @property
+    def traits(self) -> Traits:
+        return Traits(restarts=True, rereads=True, ranks=True)
+
+    def begin(self, state: None, context: TaskContext) -> None:
+        if self.restart and context.index:
+            context.reset()
 
     def data(self, state: None, examples: Examples, past: Sequence[Examples]) -> Examples:
         return Joined([*past, examples]) if past else examples
@@ -47,11 +50,13 @@ class JointOnce(Method):
     """Trains on all tasks at once, when the last has come: of R it fills the first row and the last."""
 
     name: ClassVar[str] = "joint_once"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "trains on all tasks at once, at the end"
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "it trains on the union of tasks; there is no amount of that to turn down"
-    once: ClassVar[bool] = True
-    rereads: ClassVar[bool] = True
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(once=True, rereads=True, ranks=True)
 
     def data(self, state: None, examples: Examples, past: Sequence[Examples]) -> Examples:
         return Joined([*past, examples]) if past else examples

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-from ..growth import IndexMap
-from ..method import Edge, Spec, not_negative
+from ..core.contexts import Spec, TaskContext
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.vector import Vector
 from ..parts.quadratic import Guarded, Quadratic
-from ..vector import Vector
 
 __all__ = ["L2"]
 
@@ -34,11 +36,17 @@ class L2(Guarded):
     anchors: Literal["last", "each"] = "last"
 
     name: ClassVar[str] = "l2"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "holds every weight alike"
+    paper: ClassVar[str] = "Kirkpatrick et al. 2017, arXiv 1612.00796, figure 2A"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"implicit": True})
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(penalises=self.force > 0, ranks=True)
 
     @property
     def force(self) -> float:
@@ -47,9 +55,9 @@ class L2(Guarded):
     def init(self, theta: Vector, spec: Spec) -> Quadratic:
         return Quadratic.none(theta)
 
-    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        one = self.scaled(edge.theta.sums() + 1.0, edge)
-        return state.plus(one, edge.theta) if self.anchors == "each" else state.moved(one, edge.theta)
+    def end(self, state: Quadratic, context: TaskContext) -> Quadratic:
+        one = self.scaled(context.theta.sums() + 1.0, context)
+        return state.plus(one, context.theta) if self.anchors == "each" else state.moved(one, context.theta)
 
     def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
         return state.resize(mapping, theta)

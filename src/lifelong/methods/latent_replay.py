@@ -23,14 +23,17 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, Edge, Method, Spec, Step, whole_number
-from ..parts.fisher import evaluating
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.examples import Chunk, Examples
+from ..core.growth import IndexMap
+from ..core.hyperparameters import whole_number
+from ..core.method import Method, Traits
+from ..core.modes import evaluating
+from ..core.segments import Batch
+from ..core.vector import Vector
+from ..parts.activation_hooks import arriving, before, join, place
 from ..parts.rehearsal import Past, drawn
-from ..parts.within import arriving, before, join, place
-from ..stream import Chunk, Examples
-from ..vector import Vector
 
 __all__ = ["LatentReplay"]
 
@@ -50,53 +53,56 @@ class LatentReplay(Method):
     """Learns from new examples and from remembered features of old ones together.
 
     Args:
-        slots: how many examples are kept, their features in place of their inputs.
+        buffer_size: how many examples are kept, their features in place of their inputs.
         layer: at which module's input they are kept, by its name in the network (``3`` of a Sequential, ``backbone.layer4``); default
             the last linear layer.
         rate: ρ, what the layers below it learn from the second task on, as a share of the learning rate; 0: they rest.
-        batch: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
+        batch_size: how many are drawn in a step, with replacement; default as many as the step learns from anyway.
     """
 
-    slots: int = 500
+    buffer_size: int = 500
     layer: str = ""
     rate: float = field(default=0.0, kw_only=True)
-    batch: int | None = field(default=None, kw_only=True)
+    batch_size: int | None = field(default=None, kw_only=True)
 
-    joins: ClassVar[bool] = True
-    masks: ClassVar[bool] = True
     name: ClassVar[str] = "latent_replay"
-    neutral: ClassVar[dict[str, Any]] = {"slots": 0, "rate": 1.0}
+    summary: ClassVar[str] = "Latent replay: remembers what arrives at a chosen layer, below which the network rests"
+    paper: ClassVar[str] = "Pellegrini et al. 2020, arXiv 1912.01100"
+    neutral: ClassVar[dict[str, Any]] = {"buffer_size": 0, "rate": 1.0}
 
     def __post_init__(self) -> None:
-        whole_number("latent_replay", 0, slots=self.slots)
+        whole_number("latent_replay", 0, buffer_size=self.buffer_size)
         if not 0 <= self.rate <= 1:
             raise MethodError(
                 f"latent_replay: rate {self.rate}: expected 0 (they rest) to 1 (they learn like the others)"
             )
-        if self.batch is not None and self.batch < 1:
-            raise MethodError(f"latent_replay: batch {self.batch}: expected at least 1")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise MethodError(f"latent_replay: batch_size {self.batch_size}: expected at least 1")
 
     @property
     def acts(self) -> frozenset[str]:
-        if self.rate == 1 and not self.slots:
+        if self.rate == 1 and not self.buffer_size:
             return frozenset()
         idle = {"project"} if self.rate == 1 else set()
-        return super().acts - (idle if self.slots else idle | {"end"})
+        return super().acts - (idle if self.buffer_size else idle | {"end"})
 
-    def network(self, net: nn.Module) -> nn.Module:
+    @property
+    def traits(self) -> Traits:
+        return Traits(joins=True, masks=True)
+
+    def check_net(self, net: nn.Module) -> None:
         if self.acts:
-            place(net, self.layer)  # refused before anything is made
-        return net
+            place(net, self.layer)
 
     def init(self, theta: Vector, spec: Spec) -> Latent:
-        return Latent(Past.none(self.slots, self.name, spec), ())
+        return Latent(Past.none(self.buffer_size, self.name, spec), ())
 
-    def begin(self, state: Latent, edge: Edge) -> Latent:
-        past = replace(state.past, tasks=state.past.tasks + 1, mask=None if state.past.masked else edge.mask)
-        return Latent(past, before(edge.net, place(edge.net, self.layer))[1])
+    def begin(self, state: Latent, context: TaskContext) -> Latent:
+        past = replace(state.past, tasks=state.past.tasks + 1)
+        return Latent(past, before(context.net, place(context.net, self.layer))[1])
 
-    def examples(self, state: Latent, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        past = state.past
+    def segments(self, state: Latent, batch: Batch, context: StepContext) -> Batch:
+        past, net = state.past, context.net
         if past.tasks < 2:
             return batch
         layer = place(net, self.layer)
@@ -105,24 +111,21 @@ class LatentReplay(Method):
         if not past.memory.filled:
             join(net, layer, None, self.rate == 0)
             return batch
-        old = past.batch(past.memory.sample(self.batch or len(batch.y), generator))
-        if not past.masked:
-            old = old._replace(mask=None)  # the batch's own holds for all
+        old = past.segment(past.memory.sample(self.batch_size or batch.rows, context.generator))
         join(net, layer, old.x, self.rate == 0)
-        # the features are not inputs: they join within the network, and the batch's x stays what it was
-        return batch._replace(x=batch.y).plus(old._replace(x=old.y))._replace(x=batch.x)
+        return batch.plus(old._replace(x=None))  # the features are no inputs: they join within the network
 
-    def project(self, state: Latent, step: Step) -> None:
+    def project(self, state: Latent, step: Step, context: StepContext) -> None:
         if state.past.tasks < 2:
             return
         for name, was, now in zip(step.after.names, step.before.tensors, step.after.tensors):
             if name in state.below:
                 now.copy_(torch.lerp(was, now, self.rate))
 
-    def end(self, state: Latent, edge: Edge) -> Latent:
-        latent = _Arriving(edge, edge.examples, place(edge.net, self.layer))
-        with evaluating(edge.net):
-            return replace(state, past=drawn(state.past, edge, latent))
+    def end(self, state: Latent, context: TaskContext) -> Latent:
+        latent = _Arriving(context, context.examples, place(context.net, self.layer))
+        with evaluating(context.net):
+            return replace(state, past=drawn(state.past, context, latent))
 
     def resize(self, state: Latent, mapping: IndexMap, theta: Vector) -> Latent:
         if mapping.outputs is None and state.past.memory.filled:
@@ -137,21 +140,21 @@ class LatentReplay(Method):
 class _Arriving(Examples):
     """What arrives at a layer of some examples."""
 
-    def __init__(self, edge: Edge, examples: Examples, layer: str) -> None:
-        self.edge, self.examples, self.layer = edge, examples, layer
+    def __init__(self, context: TaskContext, examples: Examples, layer: str) -> None:
+        self.context, self.examples, self.layer = context, examples, layer
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def chunks(self, order: Tensor, rows: int) -> Iterator[Chunk]:
-        p = self.edge.theta.tensors[0]
+        p = self.context.theta.tensors[0]
         for chunk in self.examples.chunks(order, rows):
             x = chunk.x.to(p.device, p.dtype if chunk.x.is_floating_point() else None)
-            self.edge.costs.forward += len(chunk.y)
-            yield chunk._replace(x=arriving(self.edge.net, self.layer, x))
+            self.context.costs.forward += len(chunk.y)
+            yield chunk._replace(x=arriving(self.context.net, self.layer, x))
 
     def subset(self, index: Tensor) -> Examples:
-        return _Arriving(self.edge, self.examples.subset(index), self.layer)
+        return _Arriving(self.context, self.examples.subset(index), self.layer)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -15,14 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Batch, Edge, GradOf, Method, Spec, Step, not_negative
-from ..parts.distillation import Before, Normaliser, answers, distance, only
-from ..parts.features import head_names
-from ..vector import Vector
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Method, Traits
+from ..core.segments import Batch
+from ..core.vector import Vector
+from ..nets.heads import head_names
+from ..parts.distillation import Before, Normaliser, answers, distance
 
 __all__ = ["LwF"]
 
@@ -57,12 +60,11 @@ class LwF(Method):
     normaliser: Normaliser = "old"
     warmup: int = 0
 
-    compares: ClassVar[bool] = True
     name: ClassVar[str] = "lwf"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Learning without Forgetting: answers as before on the new inputs; keeps no examples"
+    paper: ClassVar[str] = "Li & Hoiem 2016, arXiv 1606.09282"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"weighting": "tasks", "warmup": 3})
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
-    asks: ClassVar[bool] = True
-    adopts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength, warmup=self.warmup)
@@ -73,42 +75,38 @@ class LwF(Method):
     def acts(self) -> frozenset[str]:
         if not self.strength:
             return frozenset()
-        without = {"examples"} if self.weighting == "paper" else set()
+        without = {"segments"} if self.weighting == "paper" else set()
         return super().acts - without - (set() if self.warmup else {"gradient", "project", "track"})
 
     @property
-    def masks(self) -> bool:  # type: ignore[override]
-        return self.warmup > 0
-
-    @property
-    def later(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(masks=self.warmup > 0, compares=True, asks=True, adopts=True, later=True, ranks=True)
 
     def init(self, theta: Vector, spec: Spec) -> Earlier:
         return Earlier(Before.none(theta, spec))
 
-    def begin(self, state: Earlier, edge: Edge) -> Earlier:
-        before = state.before.next(edge)
+    def begin(self, state: Earlier, context: TaskContext) -> Earlier:
+        before = state.before.next(context)
         fresh = bool((before.present & ~before.heads.any(0)).any())
-        return Earlier(before, head_names(edge.net), 0 if fresh else self.warmup)  # nothing new: nothing to warm up
+        return Earlier(before, head_names(context.net), 0 if fresh else self.warmup)  # nothing new: nothing to warm up
 
-    def examples(self, state: Earlier, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
-        return batch if state.before.weights is None else batch.shared(1 / state.before.tasks)
+    def segments(self, state: Earlier, batch: Batch, context: StepContext) -> Batch:
+        return batch if state.before.weights is None else batch.scaled(1 / state.before.tasks)
 
-    def loss(self, state: Earlier, net: nn.Module, batch: Batch, output: Tensor) -> Tensor:
+    def loss(self, state: Earlier, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
         before = state.before
         if before.weights is None:
             return output.new_zeros(())
-        target = only(answers(net, before.weights, batch.x), before.heads[:, None])  # [h, B, C]
+        y = answers(context.net, before.weights, batch.x)
         over = (
             before.present if self.normaliser == "all" and not before.known else None
         )  # heads of known tasks do not compete
-        H = distance(output, target, self.temperature, over).mean(1)  # of each head
+        H = distance(output, y, before.heads[:, None], self.temperature, over).mean(1)  # of each head
         if self.weighting == "paper":
             return self.strength * H.sum()
         return self.strength * (1 - 1 / before.tasks) * H.mean()
 
-    def aside(self, state: Earlier, own: int, learnt: int) -> tuple[int, int]:
+    def extra_passes(self, state: Earlier, own: int, learnt: int) -> tuple[int, int]:
         return (0 if state.before.weights is None else learnt, 0)
 
     # --- warming up -------------------------------------------------------------------------------------------------
@@ -118,11 +116,11 @@ class LwF(Method):
             return None
         return state.before.present & ~state.before.heads.any(0)
 
-    def gradient(self, state: Earlier, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Earlier, grads: Vector, context: StepContext) -> Vector:
         new = self._warm(state)
-        return grads if new is None else grads.map(torch.mul, _rows(theta, state.head, new))
+        return grads if new is None else grads.map(torch.mul, _rows(context.theta, state.head, new))
 
-    def project(self, state: Earlier, step: Step) -> None:
+    def project(self, state: Earlier, step: Step, context: StepContext) -> None:
         new = self._warm(state)
         if new is not None:  # momentum and decay move weights without gradient
             for p, before, rows in zip(
@@ -130,7 +128,7 @@ class LwF(Method):
             ):
                 p.copy_(torch.where(rows > 0, p, before))
 
-    def track(self, state: Earlier, step: Step) -> Earlier:
+    def track(self, state: Earlier, step: Step, context: StepContext) -> Earlier:
         return replace(state, steps=state.steps + 1) if state.steps < self.warmup else state
 
     # --- growing ----------------------------------------------------------------------------------------------------

@@ -17,11 +17,14 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from ..growth import IndexMap
-from ..method import Edge, Spec, not_negative
-from ..parts.fisher import sensitivity
+from ..core.contexts import Spec, TaskContext
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.objective import Objective
+from ..core.vector import Vector
 from ..parts.quadratic import Guarded, Quadratic
-from ..vector import Vector
+from ..parts.sensitivity import sensitivity
 
 __all__ = ["MAS"]
 
@@ -41,31 +44,35 @@ class MAS(Guarded):
     inputs_used: int | None = None
 
     name: ClassVar[str] = "mas"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = (
+        "Memory Aware Synapses: holds a weight by how much the outputs depend on it; needs no labels"
+    )
+    paper: ClassVar[str] = "Aljundi et al. 2018, arXiv 1711.09601"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"inputs_used": 1})
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
         not_negative(self.name, strength=self.strength)
 
     @property
-    def force(self) -> float:
-        return 2 * self.strength
+    def traits(self) -> Traits:
+        return Traits(penalises=self.force > 0, unlabelled=True, ranks=True)
 
     @property
-    def labels(self) -> bool:
-        return False
+    def force(self) -> float:
+        return 2 * self.strength
 
     def init(self, theta: Vector, spec: Spec) -> Quadratic:
         return Quadratic.none(theta)
 
-    def end(self, state: Quadratic, edge: Edge) -> Quadratic:
-        omega = sensitivity(edge, _twice_the_output, power=1, limit=self.inputs_used)
-        return state.moved(state.A + self.scaled(omega, edge), edge.theta)
+    def end(self, state: Quadratic, context: TaskContext) -> Quadratic:
+        omega = sensitivity(context, _twice_the_output, power=1, limit=self.inputs_used)
+        return state.moved(state.A + self.scaled(omega, context), context.theta)
 
     def resize(self, state: Quadratic, mapping: IndexMap, theta: Vector) -> Quadratic:
         return state.resize(mapping, theta)
 
 
-def _twice_the_output(f: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+def _twice_the_output(f: Tensor, y: Tensor, objective: Objective) -> list[tuple[Tensor, Tensor | None]]:
     """∂‖f‖²/∂f; an output that does not compete (logit −∞) has no part in the norm."""
     return [(torch.where(f.isneginf(), torch.zeros_like(f), 2 * f), None)]

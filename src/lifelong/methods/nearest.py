@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..growth import IndexMap
-from ..method import Edge, Spec
-from ..parts.features import distances
+from ..core.contexts import Spec, TaskContext
+from ..core.growth import IndexMap
+from ..core.method import Traits
+from ..core.vector import Vector
+from ..nets.heads import distances
 from ..parts.stepless import Stepless, rows
-from ..vector import Vector
 
 __all__ = ["NearestMean", "NearestNeighbour"]
 
@@ -37,13 +38,17 @@ class NearestMean(Stepless):
     """Answers with the class whose mean input is nearest."""
 
     name: ClassVar[str] = "nearest_mean"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "nearest mean of each class's inputs: a reference for feature vectors"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(idles=True, ranks=True)
 
     def init(self, theta: Vector, spec: Spec) -> Means:
         return Means(None, theta.tensors[0].new_zeros(spec.outputs))
 
-    def end(self, state: Means, edge: Edge) -> Means:
-        x, y = _read(edge)
+    def end(self, state: Means, context: TaskContext) -> Means:
+        x, y = _read(context)
         sums = x.new_zeros(len(state.counts), x.shape[1]) if state.sums is None else state.sums
         return Means(sums.index_add(0, y, x), state.counts + y.bincount(minlength=len(state.counts)))
 
@@ -76,13 +81,17 @@ class NearestNeighbour(Stepless):
     """Answers with the class of the nearest input; keeps them all."""
 
     name: ClassVar[str] = "nearest_neighbour"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "nearest input met, all of them kept: a reference for feature vectors"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(idles=True, ranks=True)
 
     def init(self, theta: Vector, spec: Spec) -> Inputs:
         return Inputs((), (), spec.outputs)
 
-    def end(self, state: Inputs, edge: Edge) -> Inputs:
-        x, y = _read(edge)
+    def end(self, state: Inputs, context: TaskContext) -> Inputs:
+        x, y = _read(context)
         return Inputs((*state.x, x), (*state.y, y), state.outputs)
 
     def resize(self, state: Inputs, mapping: IndexMap, theta: Vector) -> Inputs:
@@ -98,8 +107,8 @@ class NearestNeighbour(Stepless):
         return -nearest.scatter_reduce(1, y.expand(x.shape[0], -1), distance, "amin")
 
 
-def _read(edge: Edge) -> tuple[Tensor, Tensor]:
+def _read(context: TaskContext) -> tuple[Tensor, Tensor]:
     """All of the task's inputs, flat ``[N, d]``, and their labels."""
-    assert edge.task is not None
-    x, y = zip(*rows(edge.task.train, edge.theta.tensors[0]))
+    assert context.task is not None
+    x, y = zip(*rows(context.task.train, context.theta.tensors[0]))
     return torch.cat(x), torch.cat(y)

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Method, Spec, Step
-from ..parts.features import last_linear
-from ..stream import Scenario
-from ..vector import Vector
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.method import Method, Traits
+from ..core.objective import active_classes
+from ..core.stream import Scenario
+from ..core.vector import Vector
+from ..nets.heads import last_linear
 
 __all__ = ["PackNet"]
 
@@ -55,9 +57,9 @@ class PackNet(Method):
     retrain: float = 0.5
 
     name: ClassVar[str] = "packnet"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "PackNet: each task keeps the largest of the free weights, and frees the others"
+    paper: ClassVar[str] = "Mallya & Lazebnik 2018, arXiv 1711.05769"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
-    masks: ClassVar[bool] = True
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "without pruning the first task keeps all weights, and later ones have none"
 
@@ -65,39 +67,43 @@ class PackNet(Method):
         if not 0 <= self.prune < 1 or not 0 <= self.retrain < 1:
             raise MethodError(f"packnet: prune {self.prune}, retrain {self.retrain}: expected 0 or more, below 1")
 
+    @property
+    def traits(self) -> Traits:
+        return Traits(masks=True, counts_steps=True, ranks=True)
+
     def init(self, theta: Vector, spec: Spec) -> Packed:
         none = theta.map(lambda t: torch.zeros(t.shape, dtype=torch.int16, device=t.device))
         return Packed(none, none.map(lambda o: o == 0), {}, 0, 0, [])
 
-    def begin(self, state: Packed, edge: Edge) -> Packed:
-        head = last_linear(edge.net)
-        competing = torch.ones(head.out_features, dtype=torch.bool) if edge.mask is None else edge.mask
+    def begin(self, state: Packed, context: TaskContext) -> Packed:
+        head, active = last_linear(context.net), active_classes(context.objective)
+        competing = torch.ones(head.out_features, dtype=torch.bool) if active is None else active
         heads = {id(p) for p in head.parameters()}
 
         def free(p: Tensor, owner: Tensor) -> Tensor:
             rows = competing.to(p.device).view(-1, *[1] * (p.dim() - 1)) if id(p) in heads else True
             return (owner == 0) & rows
 
-        mine = edge.theta.map(free, state.owner)
+        mine = context.theta.map(free, state.owner)
         keep = {name: max(1, round((1 - self.prune) * int(o.sum()))) for name, o in mine if o.dim() > 1 and o.any()}
-        steps = edge.steps or 1
+        steps = context.steps or 1
         return replace(state, open=mine, keep=keep, prune_at=max(1, round(steps * (1 - self.retrain))), step=0)
 
-    def project(self, state: Packed, step: Step) -> None:
+    def project(self, state: Packed, step: Step, context: StepContext) -> None:
         for p, before, mine in zip(step.after.tensors, step.before.tensors, state.open.tensors):
             p.copy_(torch.where(mine, p, before))  # momentum and decay move what has no gradient as well
         if state.step + 1 == state.prune_at:
             _prune(state, step.after)
 
-    def track(self, state: Packed, step: Step) -> Packed:
+    def track(self, state: Packed, step: Step, context: StepContext) -> Packed:
         return replace(state, step=state.step + 1)
 
-    def end(self, state: Packed, edge: Edge) -> Packed:
+    def end(self, state: Packed, context: TaskContext) -> Packed:
         if state.step < state.prune_at:  # it was over before it was known to be
-            _prune(state, edge.theta)
+            _prune(state, context.theta)
         task = len(state.buffers) + 1
         owner = state.owner.map(lambda o, mine: o.masked_fill(mine, task), state.open)
-        return replace(state, owner=owner, buffers=[*state.buffers, _buffers(edge.net)])
+        return replace(state, owner=owner, buffers=[*state.buffers, _buffers(context.net)])
 
     def resize(self, state: Packed, mapping: IndexMap, theta: Vector) -> Packed:
         raise MethodError(

@@ -16,13 +16,15 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import Growth
-from ..method import Edge, Method, Spec, not_negative
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import Growth
+from ..core.hyperparameters import not_negative
+from ..core.method import Method, Traits
+from ..core.random import derive
+from ..core.stream import Scenario, Task
+from ..core.vector import Vector
 from ..nets.columns import Columns
-from ..random import derive
-from ..stream import Scenario, Task
-from ..vector import Vector
 
 __all__ = ["Progressive"]
 
@@ -48,13 +50,18 @@ class Progressive(Method):
     alpha: float = 1.0
 
     name: ClassVar[str] = "progressive"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Progressive Neural Networks: a column a task, which reads the frozen columns before it"
+    paper: ClassVar[str] = "Rusu et al. 2016, arXiv 1606.04671"
     scenarios: ClassVar[tuple[Scenario, ...]] = ("task",)
     neutral: ClassVar[None] = None
     no_neutral: ClassVar[str] = "every task has weights of its own; there is no amount of that to turn down"
 
     def __post_init__(self) -> None:
         not_negative(self.name, alpha=self.alpha)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(ranks=True)
 
     def network(self, net: nn.Module) -> nn.Module:
         return Columns(net, self.alpha)
@@ -65,7 +72,7 @@ class Progressive(Method):
     def grow(self, state: Columned, net: nn.Module, task: Task) -> list[Growth]:
         return [Growth("column", seed=derive(state.seed, f"column/{state.tasks}"))] if state.tasks else []
 
-    def end(self, state: Columned, edge: Edge) -> Columned:
+    def end(self, state: Columned, context: TaskContext) -> Columned:
         return replace(state, tasks=state.tasks + 1)
 
     def predict(self, state: Columned | None, net: nn.Module, x: Tensor, task: int | None) -> Tensor:

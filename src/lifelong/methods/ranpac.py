@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Spec
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.examples import Examples
+from ..core.growth import IndexMap
+from ..core.random import generator
+from ..core.vector import Vector, double
 from ..parts.stepless import Stepless, rows
-from ..random import generator
-from ..stream import Examples
-from ..vector import Vector, double
 
 __all__ = ["RanPAC"]
 
@@ -58,6 +58,8 @@ class RanPAC(Stepless):
     ridges: tuple[float, ...] = tuple(10.0**k for k in range(-8, 9))
 
     name: ClassVar[str] = "ranpac"
+    summary: ClassVar[str] = "RanPAC: a ridge regression on random projections, of sums alone; for feature vectors"
+    paper: ClassVar[str] = "McDonnell et al. 2023, arXiv 2307.02251"
 
     def __post_init__(self) -> None:
         if self.width is not None and self.width < 1:
@@ -75,10 +77,10 @@ class RanPAC(Stepless):
         P, W = (t.to(double(device)).to(device) for t in (P, C))
         return Prototypes(P, G, C, W, self.ridges[len(self.ridges) // 2])
 
-    def end(self, state: Prototypes, edge: Edge) -> Prototypes:
-        assert edge.task is not None
-        examples, ridge = edge.task.train, state.ridge
-        order = torch.randperm(len(examples), generator=edge.generator, device=edge.generator.device).cpu()
+    def end(self, state: Prototypes, context: TaskContext) -> Prototypes:
+        assert context.task is not None
+        examples, ridge = context.task.train, state.ridge
+        order = torch.randperm(len(examples), generator=context.generator, device=context.generator.device).cpu()
         fifth, rest = order.tensor_split([len(order) // 5])
         P = state.P.cpu().double()
         G, C = _with(state.G, state.C, P, examples.subset(rest))

@@ -8,12 +8,11 @@ Or, with a weight for each task (van de Ven & Tolias 2019, arXiv 1904.07734), in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
-import torch
-from torch import nn
-
-from ..method import Batch
+from ..core.contexts import StepContext
+from ..core.method import Traits
+from ..core.segments import Batch
 from ..parts.rehearsal import Past, Rehearsal
 
 __all__ = ["Replay"]
@@ -25,22 +24,31 @@ class Replay(Rehearsal):
     """Learns from new and remembered examples together.
 
     Args:
-        slots, fill, batch, per_class: see `Rehearsal`.
+        buffer_size, fill, batch_size, per_class: see `Rehearsal`.
         weighting: examples (every one counts alike), or tasks (each task counts alike, however many examples were drawn).
     """
 
     weighting: Literal["examples", "tasks"] = "examples"
 
     name: ClassVar[str] = "replay"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Experience replay: learns from new and remembered examples together"
+    paper: ClassVar[str] = "Chaudhry et al. 2019, arXiv 1902.10486"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"buffer_size": 40},
+        {"buffer_size": 40, "fill": "balanced", "batch_size": 7},
+        {"buffer_size": 40, "fill": "ring", "weighting": "tasks"},
+        {"buffer_size": 40, "fill": "random"},
+        {"buffer_size": 40, "fill": "herding"},
+    )
 
-    def examples(self, state: Past, net: nn.Module, batch: Batch, generator: torch.Generator) -> Batch:
+    @property
+    def traits(self) -> Traits:
+        return Traits(ranks=True, stores=True)
+
+    def segments(self, state: Past, batch: Batch, context: StepContext) -> Batch:
         if not state.memory.filled:
             return batch
-        old = state.batch(state.memory.sample(self.batch or len(batch.y), generator))
-        if not state.masked:
-            old = old._replace(mask=None)  # the batch's own holds for all
+        old = state.segment(state.memory.sample(self.batch_size or batch.rows, context.generator))
         if self.weighting == "tasks" and state.tasks > 1:
-            new = 1 / state.tasks
-            batch, old = batch.shared(new), old.weighed(1 - new)
+            return batch.scaled(1 / state.tasks).plus(old, weight=1 - 1 / state.tasks)
         return batch.plus(old)

@@ -18,11 +18,13 @@ from typing import Any, ClassVar, final
 
 import torch
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Spec, Step, not_negative
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.vector import Vector
 from ..parts.quadratic import Guarded, Quadratic
-from ..vector import Vector
 
 __all__ = ["RWalk"]
 
@@ -61,7 +63,8 @@ class RWalk(Guarded):
     epsilon: float = 1e-3
 
     name: ClassVar[str] = "rwalk"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Riemannian Walk: Fisher information and the loss taken off per distance"
+    paper: ClassVar[str] = "Chaudhry et al. 2018, arXiv 1801.10112"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
@@ -73,6 +76,10 @@ class RWalk(Guarded):
             )
 
     @property
+    def traits(self) -> Traits:
+        return Traits(penalises=self.force > 0, ranks=True)
+
+    @property
     def force(self) -> float:
         return 2 * self.strength
 
@@ -80,11 +87,11 @@ class RWalk(Guarded):
         zero = theta.sums
         return Walk(Quadratic.none(theta), zero(), zero(), zero(), zero(), zero(), theta.clone())
 
-    def begin(self, state: Walk, edge: Edge) -> Walk:
-        zero = edge.theta.sums
-        return replace(state, own=zero(), gain=zero(), squares=zero(), start=edge.theta.clone(), steps=0)
+    def begin(self, state: Walk, context: TaskContext) -> Walk:
+        zero = context.theta.sums
+        return replace(state, own=zero(), gain=zero(), squares=zero(), start=context.theta.clone(), steps=0)
 
-    def track(self, state: Walk, step: Step) -> Walk:
+    def track(self, state: Walk, step: Step, context: StepContext) -> Walk:
         state.gain.addcmul_(step.grads, step.after - step.before, -1.0)
         state.squares.addcmul_(step.grads, step.grads)
         state = replace(state, steps=state.steps + 1)
@@ -99,11 +106,11 @@ class RWalk(Guarded):
         zero = theta.sums
         return replace(state, F=F, own=own, gain=zero(), squares=zero(), start=theta.clone(), steps=0)
 
-    def end(self, state: Walk, edge: Edge) -> Walk:
-        state = self._stretch_over(state, edge.theta)
+    def end(self, state: Walk, context: TaskContext) -> Walk:
+        state = self._stretch_over(state, context.theta)
         score = (state.score + state.own) * 0.5 if state.guard.terms else state.own
         importance = _to_unit(state.F) + _to_unit(score)
-        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance, edge), edge.theta))
+        return replace(state, score=score, guard=state.guard.moved(self.scaled(importance, context), context.theta))
 
     def resize(self, state: Walk, mapping: IndexMap, theta: Vector) -> Walk:
         F, squares = (mapping.carry(v, theta, role="square") for v in (state.F, state.squares))

@@ -15,11 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Spec, Step, not_negative
+from ..core.contexts import Spec, Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.hyperparameters import not_negative
+from ..core.method import Traits
+from ..core.vector import Vector
 from ..parts.quadratic import Guarded, Quadratic
-from ..vector import Vector
 
 __all__ = ["SI"]
 
@@ -49,7 +51,8 @@ class SI(Guarded):
     xi: float = 0.1
 
     name: ClassVar[str] = "si"
-    ranks: ClassVar[bool] = True
+    summary: ClassVar[str] = "Synaptic Intelligence: holds a weight by what it took off the loss on its way"
+    paper: ClassVar[str] = "Zenke, Poole & Ganguli 2017, arXiv 1703.04200"
     neutral: ClassVar[dict[str, Any]] = {"strength": 0.0}
 
     def __post_init__(self) -> None:
@@ -60,23 +63,27 @@ class SI(Guarded):
             )
 
     @property
+    def traits(self) -> Traits:
+        return Traits(penalises=self.force > 0, ranks=True)
+
+    @property
     def force(self) -> float:
         return 2 * self.strength
 
     def init(self, theta: Vector, spec: Spec) -> Path:
         return Path(Quadratic.none(theta), theta.sums(), theta.clone())
 
-    def begin(self, state: Path, edge: Edge) -> Path:
-        return replace(state, omega=edge.theta.sums(), start=edge.theta.clone())
+    def begin(self, state: Path, context: TaskContext) -> Path:
+        return replace(state, omega=context.theta.sums(), start=context.theta.clone())
 
-    def track(self, state: Path, step: Step) -> Path:
+    def track(self, state: Path, step: Step, context: StepContext) -> Path:
         state.omega.addcmul_(step.grads, step.after - step.before, -1.0)
         return state
 
-    def end(self, state: Path, edge: Edge) -> Path:
-        moved = edge.theta.sums().copy_(edge.theta) - state.start
+    def end(self, state: Path, context: TaskContext) -> Path:
+        moved = context.theta.sums().copy_(context.theta) - state.start
         omega = state.omega.clamp(0.0) / (moved.square() + self.xi)
-        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, edge), edge.theta))
+        return replace(state, guard=state.guard.moved(state.guard.A + self.scaled(omega, context), context.theta))
 
     def resize(self, state: Path, mapping: IndexMap, theta: Vector) -> Path:
         omega = mapping.carry(state.omega, theta, role="share")

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, Spec
+from ..core.contexts import Spec, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.vector import Vector, double
 from ..parts.stepless import Stepless, rows
-from ..vector import Vector, double
 
 __all__ = ["SLDA"]
 
@@ -56,6 +56,10 @@ class SLDA(Stepless):
     shrinkage: float = 1e-4
 
     name: ClassVar[str] = "slda"
+    summary: ClassVar[str] = (
+        "streaming linear discriminant analysis: class means and one covariance; for feature vectors"
+    )
+    paper: ClassVar[str] = "Hayes & Kanan 2020, arXiv 1909.01520"
 
     def __post_init__(self) -> None:
         if not 0 < self.shrinkage <= 1:
@@ -68,16 +72,16 @@ class SLDA(Stepless):
         means, counts, scatter = (torch.zeros(shape, dtype=torch.float64) for shape in ((C, d), (C,), (d, d)))
         return Discriminant(means, counts, scatter, *_at(theta.tensors[0].device, means, counts))
 
-    def end(self, state: Discriminant, edge: Edge) -> Discriminant:
-        assert edge.task is not None
+    def end(self, state: Discriminant, context: TaskContext) -> Discriminant:
+        assert context.task is not None
         mu, c, S = state.means, state.counts, state.scatter
-        for z, y in rows(edge.task.train, mu):
+        for z, y in rows(context.task.train, mu):
             mu, c, S = _with(mu, c, S, z, y)
         eye = torch.eye(len(S), dtype=S.dtype, device=S.device)
         root = torch.linalg.cholesky((1 - self.shrinkage) / c.sum() * S + self.shrinkage * eye)
         w = torch.cholesky_solve(mu.T, root).T
         bias = (-(w * mu).sum(1) / 2).masked_fill(c == 0, float("-inf"))  # a class that was never met
-        return Discriminant(mu, c, S, *_at(edge.theta.tensors[0].device, w, bias))
+        return Discriminant(mu, c, S, *_at(context.theta.tensors[0].device, w, bias))
 
     def placed(self, state: Discriminant, like: Tensor) -> Discriminant:
         weights, bias = _at(like.device, state.weights, state.bias)

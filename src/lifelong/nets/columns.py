@@ -17,9 +17,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import Growth, IndexMap
-from ..parts.layers import inputs, layers_of, outputs, weighted
+from ..core.errors import MethodError
+from ..core.growth import Growth, IndexMap
+from .layers import inputs, layers_of, outputs, weighted
 
 __all__ = ["Columns", "Lateral"]
 

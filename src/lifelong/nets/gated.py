@@ -8,8 +8,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..parts.layers import inputs, layers_of, outputs, weighted
+from ..core.errors import MethodError
+from .layers import inputs, layers_of, outputs, weighted
 
 __all__ = ["Gated", "Place"]
 

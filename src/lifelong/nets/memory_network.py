@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MethodError
+from ..core.errors import MethodError
 
 __all__ = ["Attentive", "MemoryNetwork"]
 

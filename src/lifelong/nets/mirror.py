@@ -7,8 +7,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..parts.layers import layers_of, weighted
+from ..core.errors import MethodError
+from .layers import layers_of, weighted
 
 __all__ = ["Mirror"]
 

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import nn
 
-from ..errors import MethodError
+from ..core.errors import MethodError
 
 __all__ = ["MLP"]
 

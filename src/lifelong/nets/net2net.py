@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ..errors import MethodError, nearest
-from ..growth import IndexMap
-from ..parts.fisher import evaluating
+from ..core.errors import MethodError, nearest
+from ..core.growth import IndexMap
+from ..core.modes import evaluating
 
 __all__ = ["deepen", "units", "widen", "widenable"]
 

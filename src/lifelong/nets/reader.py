@@ -12,7 +12,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
+from ..core.errors import MethodError
 
 __all__ = ["Reader"]
 

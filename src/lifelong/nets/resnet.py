@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
+from ..core.errors import MethodError
 
 __all__ = ["ResNet18"]
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..stream import Examples
+from ..core.examples import Examples
 
 __all__ = ["Autoencoder", "Scale", "fitted"]
 

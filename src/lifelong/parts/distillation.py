@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..growth import IndexMap
-from ..method import Edge, Spec
-from ..vector import Vector
-from .fisher import evaluating
+from ..core.contexts import Spec, TaskContext
+from ..core.growth import IndexMap
+from ..core.modes import evaluating
+from ..core.objective import active_classes
+from ..core.vector import Vector
 
-__all__ = ["Before", "Normaliser", "answers", "distance", "grown", "kept", "only"]
+__all__ = ["Before", "Normaliser", "answers", "distance", "grown", "kept"]
 
 # what the present network's probabilities sum to 1 over: the outputs of the past, or all that compete (new ones then count as
 # outputs to which the earlier network gave 0, as in van de Ven's code)
@@ -45,18 +46,19 @@ class Before:
         every = torch.ones(spec.outputs, dtype=torch.bool, device=theta.tensors[0].device)
         return Before(None, every.new_zeros(0, spec.outputs), every, spec.scenario == "task")
 
-    def next(self, edge: Edge) -> Before:
+    def next(self, context: TaskContext) -> Before:
         """At the beginning of a task."""
         present = torch.ones_like(self.present)
-        past = self.present if self.tasks else torch.arange(len(present), device=present.device) < edge.known
-        if self.known and edge.mask is not None:
-            present = edge.mask
-        elif not self.known and edge.seen:
-            present = torch.zeros_like(present).index_fill_(0, torch.tensor(edge.seen, device=present.device), True)
-        if not edge.index:
+        past = self.present if self.tasks else torch.arange(len(present), device=present.device) < context.known
+        active = active_classes(context.objective)
+        if self.known and active is not None:
+            present = active
+        elif not self.known and context.seen:
+            present = torch.zeros_like(present).index_fill_(0, torch.tensor(context.seen, device=present.device), True)
+        if not context.index:
             return replace(self, present=present, tasks=1)
         heads = torch.cat([self.heads, past[None]]) if self.known else past[None]
-        return Before(kept(edge.net), heads, present, self.known, self.tasks + 1)
+        return Before(kept(context.net), heads, present, self.known, self.tasks + 1)
 
     def resize(self, mapping: IndexMap, theta: Vector) -> Before:
         """After a growth."""
@@ -92,23 +94,18 @@ def answers(net: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
         return found
 
 
-def only(outputs: Tensor, known: Tensor) -> Tensor:
-    """Earlier logits ``[..., C]`` as targets: NaN where `known` (which broadcasts) is false, and nothing is to be held."""
-    return torch.where(known, outputs, float("nan"))
-
-
-def distance(output: Tensor, target: Tensor, T: float, over: Tensor | None = None) -> Tensor:
-    """H(y, ŷ) of each example, ``[..., B]``; 0 for one without targets.
+def distance(output: Tensor, target: Tensor, held: Tensor, T: float, over: Tensor | None = None) -> Tensor:
+    """H(y, ŷ) of each example, ``[..., B]``; 0 for one that is held to nothing.
 
     Args:
         output: logits ``[B, C]``.
-        target: earlier logits ``[..., B, C]``, NaN where there are none.
+        target: earlier logits ``[B, C]``.
+        held: ``[..., C]`` or ``[..., B, C]`` the outputs that are held to them.
         T: the temperature.
-        over: ``[C]`` or ``[B, C]`` the outputs that ŷ sums to 1 over; None: those that have a target.
+        over: ``[C]`` or ``[B, C]`` the outputs that ŷ sums to 1 over; None: those that are held.
     """
-    known = ~target.isnan()
-    some = known.any(-1, keepdim=True)
-    y = torch.where(known, target, float("-inf")).masked_fill(~some, 0.0).div(T).softmax(-1)
-    among = known if over is None else known | over
+    some = held.any(-1, keepdim=True)
+    y = torch.where(held, target, float("-inf")).masked_fill(~some, 0.0).div(T).softmax(-1)
+    among = held if over is None else held | over
     log = output.masked_fill(~(among | ~some), float("-inf")).div(T).log_softmax(-1)
-    return -(y * log.masked_fill(~known, 0.0)).sum(-1) * some.squeeze(-1)
+    return -(y * log.masked_fill(~held, 0.0)).sum(-1) * some.squeeze(-1)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.adam import adam
 
+from ..core.random import derive
+from ..core.vector import Vector
 from ..nets.mlp import MLP
-from ..random import derive
-from ..vector import Vector
 
 __all__ = ["VAE", "WGANGP", "Adam", "Generator", "Learnt"]
 

@@ -21,12 +21,14 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from ..errors import MethodError
-from ..growth import IndexMap
-from ..method import Edge, GradOf, Method, Step
-from ..stream import Scenario
-from ..vector import Vector
-from .features import head_names
+from ..core.contexts import Step, StepContext, TaskContext
+from ..core.errors import MethodError
+from ..core.growth import IndexMap
+from ..core.method import Method
+from ..core.objective import active_classes
+from ..core.stream import Scenario
+from ..core.vector import Vector
+from ..nets.heads import head_names
 
 __all__ = ["Guarded", "Quadratic"]
 
@@ -105,10 +107,6 @@ class Guarded(Method, ABC):
         """λ, times the factor that its paper's penalty has beyond ½."""
 
     @property
-    def penalises(self) -> bool:  # type: ignore[override]
-        return self.force > 0
-
-    @property
     def acts(self) -> frozenset[str]:
         return super().acts - {"gradient" if self.implicit else "project"}
 
@@ -123,12 +121,13 @@ class Guarded(Method, ABC):
             "(docs/limits.md); try --scenario task, or a method that remembers examples"
         )
 
-    def scaled(self, importance: Vector, edge: Edge) -> Vector:
+    def scaled(self, importance: Vector, context: TaskContext) -> Vector:
         """λ by layer, as factors on the importance that the task which ends has given; reports one that holds nothing."""
-        found = self._by_layer(importance, edge.net)
-        if self.force and not edge.trial and not any(bool(t.any()) for t in found.tensors):
-            one = "" if edge.mask is None or int(edge.mask.sum()) > 1 else ", as a single class competes"
-            edge.say(
+        found = self._by_layer(importance, context.net)
+        if self.force and not context.trial and not any(bool(t.any()) for t in found.tensors):
+            active = active_classes(context.objective)
+            one = "" if active is None or int(active.sum()) > 1 else ", as a single class competes"
+            context.warn(
                 f"{self.name}: the importance of every weight is 0 after this task{one}, so that nothing of it is held: give a task two classes "
                 "or more, or use a method that remembers examples (replay)"
             )
@@ -145,11 +144,11 @@ class Guarded(Method, ABC):
             factors.append(0.0 if name in head else found)
         return Vector(importance.names, [t * f for t, f in zip(importance.tensors, factors)])
 
-    def gradient(self, state: Any, theta: Vector, grads: Vector, grad_of: GradOf) -> Vector:
+    def gradient(self, state: Any, grads: Vector, context: StepContext) -> Vector:
         guard: Quadratic = state.guard
-        return guard.pull(theta, grads, self.force)
+        return guard.pull(context.theta, grads, self.force)
 
-    def project(self, state: Any, step: Step) -> None:
+    def project(self, state: Any, step: Step, context: StepContext) -> None:
         guard: Quadratic = state.guard
         guard.settle(step, self.force)
 

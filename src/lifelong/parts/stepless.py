@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..method import Method
-from ..stream import Examples
+from ..core.examples import Examples
+from ..core.method import Method, Traits
 
 __all__ = ["Stepless", "rows"]
 
@@ -21,8 +21,11 @@ class Stepless(Method, ABC):
     """Takes no steps: its `data` is empty, and `end` reads the task."""
 
     neutral: ClassVar[None] = None
-    rests: ClassVar[bool] = True
     no_neutral: ClassVar[str] = "it trains no network; there is no amount of that to turn down"
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(idles=True)
 
     def data(self, state: object, examples: Examples, past: Sequence[Examples]) -> Examples:
         return examples.subset(torch.zeros(0, dtype=torch.int64))

@@ -3,8 +3,8 @@
 from .about import About
 from .answers import Answers
 from .export import export
+from .export_io import load
 from .gate import Gate, Limits, gate
 from .predictor import Predictor
-from .sealed import load
 
 __all__ = ["About", "Answers", "Gate", "Limits", "Predictor", "export", "gate", "load"]

@@ -11,25 +11,26 @@ import typing
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, final
 
-from ..errors import DataError, RunError, nearest
-from ..growth import Growth
-from ..stream import Scenario
+from ..core.errors import DataError, RunError, nearest
+from ..core.growth import Growth
+from ..core.stream import Scenario
 
 __all__ = ["About", "Form", "Kind", "Part", "from_plain"]
 
 Form = Literal["safetensors", "torch", "onnx"]
 Kind = Literal["numbers", "image", "bag", "story"]  # what an input is made of
 FORMAT = "lifelong-export"
-VERSION = 1
+VERSION = 2
 
 
 @final
 @dataclass(frozen=True)
 class Part:
-    """A network or a method by its name in the registry."""
+    """A network or a method by its name in the registry; or by where its code is (``./mine.py:Pull``)."""
 
     name: str
     options: dict[str, Any]
+    code: str = ""
 
 
 @final
@@ -64,7 +65,7 @@ class About:
     outputs: int  # that the network began with
     growth: tuple[Growth, ...]
     method: tuple[Part, ...]  # one, or those of a chain
-    answers: str  # the one of them that claims `predict`; "": the network answers
+    answers: str  # the one of them that answers in the network's place; "": the network does
     precision: str
     # where it comes from
     stream: str

@@ -8,9 +8,12 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
-from ..errors import DataError, RunError, nearest
+from ..core.errors import DataError, RunError, nearest
+
+if TYPE_CHECKING:
+    from ..runs.spec import Permission
 
 __all__ = ["Answers", "rows_of"]
 
@@ -85,7 +88,11 @@ class Answers:
 
     @staticmethod
     def of_run(
-        folder: Path, method: str | None = None, seed: int | None = None, tasks: Sequence[str] | None = None
+        folder: Path,
+        method: str | None = None,
+        seed: int | None = None,
+        tasks: Sequence[str] | None = None,
+        permission: Permission | None = None,
     ) -> Answers:
         """Of the newest checkpoint of a run, to the test examples of the tasks it has learnt, or of those named.
 
@@ -93,9 +100,10 @@ class Answers:
             RunError: there is no such run, or it stands in the middle of a task; it has no task of that name.
             MethodError: no such method or seed.
         """
-        from ..recall import recall
+        from ..runs.load_run import load_run
+        from ..runs.spec import NOTHING
 
-        found = recall(folder, method, seed)
+        found = load_run(folder, method, seed, permission or NOTHING)
         learner, stream = found.learner, found.stream
         name = f"{folder} ({found.job.method}, seed {found.job.seed}, {learner.learnt} of {len(stream)} tasks learnt)"
         if learner.at is not None or not learner.learnt:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ..recall import Recalled
-from ..registry import METHODS
+from ..core.registry import METHODS
+from ..runs.load_run import LoadedRun
 from .about import About
 from .predictor import without_folders
 
 __all__ = ["card"]
 
 
-def card(found: Recalled, about: About, files: Mapping[str, int], difference: float, inputs: int) -> str:
+def card(found: LoadedRun, about: About, files: Mapping[str, int], difference: float, inputs: int) -> str:
     """Of an export of `found`; every number is one that the run or the export measured."""
     method, learnt, record = found.job.method, len(about.tasks), found.record
     lines = [f"# {method} on {about.stream}", ""]
@@ -63,7 +63,7 @@ def card(found: Recalled, about: About, files: Mapping[str, int], difference: fl
         ],
     )
     lines += ["## Limits", "", *(f"- {limit}" for limit in _limits(found, about)), ""]
-    lines += ["## How it was made", "", "```yaml", without_folders(found.config.to_yaml().rstrip()), "```", ""]
+    lines += ["## How it was made", "", "```yaml", without_folders(found.spec.to_yaml().rstrip()), "```", ""]
     lines += ["## How it was checked", ""]
     how = (
         "equal to those of the run, bit for bit"
@@ -91,7 +91,7 @@ def _input(about: About) -> str:
     }[about.kind]
 
 
-def _limits(found: Recalled, about: About) -> list[str]:
+def _limits(found: LoadedRun, about: About) -> list[str]:
     limits = [
         "It answers with one of the classes that it met, whatever it is shown: there is no answer 'none of these'.",
         "Its probabilities are the softmax of its scores over the outputs that compete. They were not calibrated"
@@ -122,8 +122,8 @@ def _example(about: About) -> str:
     return what + (" --task 1" if about.needs_task else "") + (" --trust" if about.form != "safetensors" else "")
 
 
-def _seeds(found: Recalled) -> str:
-    n = len(found.config.seeds)
+def _seeds(found: LoadedRun) -> str:
+    n = len(found.spec.seeds)
     return f"This is seed {found.job.seed}" + (f" of the run's {n}." if n > 1 else ", the run's only one.")
 
 

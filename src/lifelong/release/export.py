@@ -12,15 +12,16 @@ from typing import Any, final, get_args
 import torch
 from torch import Tensor
 
-from ..checkpoint import instead
-from ..errors import MethodError, RunError
-from ..recall import recall
-from ..stream import Stream
+from ..core.errors import MethodError, RunError
+from ..core.files import instead
+from ..core.stream import Stream
+from ..runs.load_run import load_run
+from ..runs.spec import NOTHING, Permission
 from .about import About, Form
 from .card import card
+from .export_io import about_json, load, read_about, tensor_files
 from .predictor import Predictor
 from .programs import FILES, program, running
-from .sealed import described, load, opened, packed
 
 __all__ = ["Exported", "export", "reader"]
 
@@ -46,6 +47,7 @@ def export(
     method: str | None = None,
     seed: int | None = None,
     tolerance: float = 1e-4,
+    permission: Permission = NOTHING,
 ) -> Exported:
     """Exports what a run's newest checkpoint predicts with, reads the export back, and holds it to the run on test inputs of each task.
 
@@ -55,6 +57,7 @@ def export(
         to: safetensors (nothing in it is ever run), torch (a `torch.export` program) or onnx.
         method, seed: of which job; default the run's first.
         tolerance: how far a program's scores may be from the run's, relative to ``max(1, |score|)``. Safetensors must be equal bit for bit.
+        permission: whether code that the run names may be loaded, and names for what has none in it.
 
     Raises:
         RunError: the folder is there already; nothing is learnt yet; the export does not answer as the run.
@@ -65,10 +68,10 @@ def export(
         raise MethodError(f"cannot export to {to!r}: expected one of {', '.join(get_args(Form))}")
     if out.exists():
         raise RunError(f"{out} is there already: choose another --out")
-    found = recall(run, method, seed)
+    found = load_run(run, method, seed, permission)
     predictor = Predictor.of(found)
     about = replace(predictor.about, form=to)
-    files, state = packed(predictor)
+    files, state = tensor_files(predictor)
     if to != "safetensors":
         x = next(found.stream[0].test.all(2)).x
         files, state = {FILES[to]: program(predictor, to, torch.cat([x, x])[:2])}, {}
@@ -77,8 +80,8 @@ def export(
         beside.mkdir(parents=True)
         for name, content in files.items():
             (beside / name).write_bytes(content)
-        (beside / "about.json").write_text(described(about, state, files), encoding="utf-8")
-        about, scores = reader(beside, trust=True)
+        (beside / "about.json").write_text(about_json(about, state, files), encoding="utf-8")
+        about, scores = reader(beside, trust=True, allow_code=True)
         worst, inputs = _difference(found.learner.scores, scores, found.stream, about)
         most = 0.0 if to == "safetensors" else tolerance
         if not worst <= most:
@@ -99,15 +102,18 @@ def export(
     return done
 
 
-def reader(folder: Path, trust: bool = False) -> tuple[About, Callable[[Tensor, int | None], Tensor]]:
-    """What an export answers with. A program is run only where `trust` says that its maker is trusted.
+def reader(
+    folder: Path, trust: bool = False, allow_code: bool = False
+) -> tuple[About, Callable[[Tensor, int | None], Tensor]]:
+    """What an export answers with. A program is run only where `trust` says that its maker is trusted, and
+    code that it names is loaded only with `allow_code`.
 
     Raises:
         RunError: it is no export, or damaged; a program that nobody said to trust.
     """
-    about, files, _ = opened(folder)
+    about, files, _ = read_about(folder)
     if about.form == "safetensors":
-        return about, load(folder).scores
+        return about, load(folder, allow_code).scores
     if not trust:
         raise RunError(
             f"{folder} holds a program ({about.form}), and reading one may run what its maker wrote: say --trust if you trust them; an export "

@@ -24,7 +24,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MethodError
+from ..core.errors import MethodError
 from .answers import Answers
 
 __all__ = ["Check", "Gate", "Limits", "Slice", "gate"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, warn
+from ..core.errors import DataError, warn
 from ..streams.folder import below, endings, first_frame, left_out, pillow, unreadable
 from ..streams.intents import Bag
 from ..streams.own import DEEP

@@ -11,13 +11,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from .. import tree
-from ..config import Config
-from ..errors import MethodError, RunError
-from ..learner import Learner
-from ..method import Method
-from ..recall import Recalled
-from ..stream import Stream
+from ..core import state_io as tree
+from ..core.errors import MethodError, RunError
+from ..core.method import Method
+from ..core.stream import Stream
+from ..runs.load_run import LoadedRun
+from ..runs.spec import RunSpec
+from ..training.learner import Learner
 from .about import About, Kind, Learnt, Part
 
 __all__ = ["Predictor"]
@@ -62,43 +62,46 @@ class Predictor(nn.Module):
         self.eval().requires_grad_(False)
 
     @staticmethod
-    def of(found: Recalled) -> Predictor:
+    def of(found: LoadedRun) -> Predictor:
         """Of a run, as its newest checkpoint has it.
 
         Raises:
             RunError: nothing is learnt, or a task only in part.
         """
-        config, learner, stream = found.config, found.learner, found.stream
+        spec, learner, stream = found.spec, found.learner, found.stream
         if learner.at is not None or not learner.learnt:
             raise RunError(
                 f"{found.job.method} with seed {found.job.seed} stands in the middle of task {learner.learnt + 1} of {len(stream)}: let "
                 "the run go on (lifelong resume) to the end of a task"
             )
-        parts = [Part(m, dict(config.method_options.get(m, {}))) for m in found.job.method.split("+")]
-        kind = _kind(config, stream)
+        parts = [
+            Part(m, dict(spec.method_options.get(m, {})), spec.code.get(f"method.{m}", ""))
+            for m in found.job.method.split("+")
+        ]
+        kind = _kind(spec, stream)
         about = About(
             form="safetensors",
             scenario=stream.scenario,
             class_names=stream.class_names[: learner.spec.outputs if learner.spec else 0],
             tasks=tuple(Learnt(t.name, tuple(t.classes)) for t in stream.tasks[: learner.learnt]),
             seen=learner.seen,
-            needs_task=stream.scenario == "task" or learner.method.oracle,
+            needs_task=stream.scenario == "task" or learner.method.traits.oracle,
             kind=kind,
             shape=stream.shape,
             whole=not next(stream[0].test.all(1)).x.is_floating_point(),
-            resize=kind == "image" and config.stream_options.get("size") is not None,
-            vocabulary=_vocabulary(config) if kind == "bag" else (),
-            net=Part(config.net, dict(config.net_options)),
+            resize=kind == "image" and spec.stream_options.get("size") is not None,
+            vocabulary=_vocabulary(spec) if kind == "bag" else (),
+            net=Part(spec.net, dict(spec.net_options), spec.code.get(f"net.{spec.net}", "")),
             outputs=stream.outputs,
             growth=tuple(learner.growth),
             method=tuple(parts),
             answers=next((m.name for m in learner.method.parts() if "predict" in m.acts), ""),
-            precision=config.precision,
+            precision=spec.precision,
             stream=stream.name,
             source=without_folders(stream.source),
             versions={name: _version(name) for name in ("lifelong", "torch")},
         )
-        return Predictor(about, copy.deepcopy(learner.net), *claimed(learner))
+        return Predictor(about, copy.deepcopy(learner.net), *answering(learner))
 
     @property
     def state(self) -> Any:
@@ -158,8 +161,8 @@ class _Place:
         self.name = name
 
 
-def claimed(learner: Learner) -> tuple[Method | None, Any]:
-    """The method that claims `predict`, with what it reads of its state."""
+def answering(learner: Learner) -> tuple[Method | None, Any]:
+    """The method that answers in the network's place, with what it reads of its state."""
     parts = learner.method.parts()
     states = learner.state if len(parts) > 1 else (learner.state,)
     for method, state in zip(parts, states):
@@ -168,7 +171,7 @@ def claimed(learner: Learner) -> tuple[Method | None, Any]:
     return None, None
 
 
-def _kind(config: Config, stream: Stream) -> Kind:
+def _kind(config: RunSpec, stream: Stream) -> Kind:
     """What an input is made of; a predictor of images takes files of them."""
     name, shape = config.stream, stream.shape
     if name == "babi":
@@ -179,7 +182,7 @@ def _kind(config: Config, stream: Stream) -> Kind:
     return "image" if pictures and (len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)) else "numbers"
 
 
-def _vocabulary(config: Config) -> tuple[str, ...]:
+def _vocabulary(config: RunSpec) -> tuple[str, ...]:
     from ..streams.intents import vocabulary
 
     return vocabulary(config.stream, **{k: v for k, v in config.stream_options.items() if k == "min_count"})

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import MethodError, RunError
-from ..jobs import precision
+from ..core.errors import MethodError, RunError
+from ..runs.spec import precision_of
 from .about import About, Form
 from .predictor import Predictor
 
@@ -91,7 +91,7 @@ def running(about: About, content: bytes) -> Scores:
     run = _torch_program(content) if about.form == "torch" else _onnx_program(content)
 
     def scores(x: Tensor, task: int | None) -> Tensor:
-        x = x.to(precision(about.precision)) if x.is_floating_point() else x
+        x = x.to(precision_of(about.precision)) if x.is_floating_point() else x
         if not about.needs_task:
             return run((x,))
         if task is None:

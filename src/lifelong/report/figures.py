@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ..matrix import Interval, RMatrix, interval
+from ..measures.matrix import Interval, RMatrix, interval
 from .look import (
     GRID,
     INK,

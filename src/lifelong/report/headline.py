@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
 
-from ..matrix import Interval, interval, paired
+from ..measures.matrix import Interval, interval, paired
 from .results import REFERENCES, own_name
 from .table import number
 from .words import count, listed

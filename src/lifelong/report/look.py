@@ -24,7 +24,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from ..matrix import interval
+from ..measures.matrix import interval
 from .results import own_name
 from .words import FEW
 

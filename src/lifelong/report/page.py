@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from ..budget import Budget
-from ..checkpoint import write_atomically
-from ..errors import RunError
-from ..registry import METHODS
+from ..core.errors import RunError
+from ..core.files import write_atomically
+from ..core.registry import METHODS
+from ..measures.budget import Budget
 from . import table
 from .headline import headline
-from .pictures import KINDS, Picture, data_of, drawings, drawn_inputs, file, typeset, within
+from .pictures import KINDS, Picture, data_of, drawings, file, generated_inputs, typeset, within
 from .results import COSTS, MEASURES, PEEKING, Results, configuration, load, merge, read
 from .words import CELLS, count, over
 
@@ -87,7 +87,7 @@ def write(directory: Path | str) -> Path:
     if (directory / "within.csv").exists():
         text, picture = within(directory / "within.csv", results)
         sections.insert([s.id for s in sections].index("costs"), Section("within", "Within tasks", text, [picture]))
-    if pictures := drawn_inputs(directory, results):
+    if pictures := generated_inputs(directory, results):
         text = "Inputs that a method's generator draws after each task; in the last row real ones of all tasks."
         sections.append(Section("drawn", "What is drawn", text, pictures))
     if "surfaces" in {p.stem for p in extra} and "surfaces" not in told:

@@ -14,15 +14,27 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from ..errors import RunError, nearest
+from ..core.errors import RunError, nearest
 from . import table
 from .results import Results
 from .words import over
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
-__all__ = ["KINDS", "NAMES", "Picture", "data_of", "drawings", "drawn_inputs", "file", "typeset", "within"]
+__all__ = [
+    "KINDS",
+    "NAMES",
+    "Picture",
+    "data_of",
+    "drawings",
+    "file",
+    "generated_inputs",
+    "load_samples",
+    "typeset",
+    "within",
+]
 
 KINDS = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 NAMES = ("kept", "compare", "compute", "costs", "curves", "memory", "efficiency", "heat", "heat:METHOD", "surfaces")
@@ -79,77 +91,30 @@ def drawings(results: Results) -> Callable[[str], Picture]:
     Raises:
         RunError: there is none of that name.
     """
-    from . import figures
-    from . import surfaces as two_weights
-    from .look import limits
+    return functools.cache(_Drawings(results).draw)
 
-    means = over(results.counts, results.varies, "Means")
-    between = limits(*(results.mean(m).R for m in results.methods))
-    between = (between[0], min(between[1], 1.0))
 
-    def picture(figure: Figure, alt: str, caption: str) -> Picture:
-        return Picture(data_of(figures.svg(figure).encode(), "image/svg+xml"), alt, caption)
+@final
+class _Drawings:
+    """The figures of some results, each with its caption."""
 
-    def heat(method: str) -> Picture:
-        R = results.mean(method)
-        end = "; ".join(f"{t} {_short(v)}" for t, v in zip(results.tasks, R.R[-1]))
-        figure = figures.heat(R, results.tasks, between)
-        return picture(figure, f"Heat map of R for {method}. At the end: {end}.", method)
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.means = over(results.counts, results.varies, "Means")
 
-    def curves() -> Picture:
-        caption = f"Accuracy on each task as the stream goes by; the task's own training is shaded. {means}"
-        return picture(
-            figures.curves(results), f"Accuracy over the stream. At the end: {_said(results, 'acc')}.", caption
-        )
-
-    def kept() -> Picture:
-        caption = f"The line between ring and dot is what was forgotten. {means}"
-        alt = (
-            f"Each task and method before and after. Mean when just learnt: {_said(results, 'learning_accuracy')}; at the end: "
-            f"{_said(results, 'acc')}."
-        )
-        return picture(figures.kept(results), alt, caption)
-
-    def costs() -> Picture:
-        alt = (
-            f"Costs. Training time: {_amounts(results, 'train_seconds')}. Memory: "
-            f"{_amounts(results, 'memory_bytes')}. Parameters: {_amounts(results, 'parameters')}."
-        )
-        return picture(figures.costs(results), alt, means)
-
-    def spent(name: str) -> Picture:
-        if name == "efficiency":
-            ends = "; ".join(f"{m} {v:.2f}" for m, v in results.sizes.items())
-        else:
-            unit = "memory_bytes" if name == "memory" else ""
-            last = {m: float(results.spent(m, name)[:, -1].mean()) for m in results.methods}
-            ends = "; ".join(f"{m} {table.amount(v, unit)}" for m, v in last.items())
-        caption = f"Mean accuracy over the tasks learnt against {_AGAINST[name]}: from the first task to the last (point). {means}"
-        figure = figures.efficiency(results, "parameters" if name == "efficiency" else name)
-        return picture(figure, f"At the end, {_AGAINST[name]}: {ends}. ACC: {_said(results, 'acc')}.", caption)
-
-    def compare() -> Picture:
-        alt = f"ACC: {_said(results, 'acc')}. BWT: {_said(results, 'bwt')}. FWT: {_said(results, 'fwt')}."
-        return picture(figures.compare(results), alt, means)
-
-    def surfaces() -> Picture:
-        figure, numbers = two_weights.surfaces()
-        text = two_weights.caption(numbers)
-        return picture(figure, f"Error surfaces. {text}", text)
-
-    made: dict[str, Callable[[], Picture]] = {
-        "curves": curves,
-        "kept": kept,
-        "costs": costs,
-        "compare": compare,
-        "surfaces": surfaces,
-        **{name: functools.partial(spent, name) for name in _AGAINST},
-    }
-
-    def draw(name: str) -> Picture:
+    def draw(self, name: str) -> Picture:
         kind, _, method = name.partition(":")
         if kind == "heat":
-            return heat(method)
+            return self.heat(method)
+        if kind in _AGAINST:
+            return self.spent(kind)
+        made = {
+            "curves": self.curves,
+            "kept": self.kept,
+            "costs": self.costs,
+            "compare": self.compare,
+            "surfaces": self.surfaces,
+        }
         if kind in made:
             return made[kind]()
         raise RunError(
@@ -157,7 +122,81 @@ def drawings(results: Results) -> Callable[[str], Picture]:
             f"a picture in figures/, or one of {', '.join(NAMES)}"
         )
 
-    return functools.cache(draw)
+    @functools.cached_property
+    def limits(self) -> tuple[float, float]:
+        """Of the colours of every heat map, so that they compare."""
+        from .look import limits
+
+        low, high = limits(*(self.results.mean(m).R for m in self.results.methods))
+        return low, min(high, 1.0)
+
+    def heat(self, method: str) -> Picture:
+        from . import figures
+
+        R = self.results.mean(method)
+        end = "; ".join(f"{t} {_short(v)}" for t, v in zip(self.results.tasks, R.R[-1]))
+        figure = figures.heat(R, self.results.tasks, self.limits)
+        return _picture(figure, f"Heat map of R for {method}. At the end: {end}.", method)
+
+    def curves(self) -> Picture:
+        from . import figures
+
+        caption = f"Accuracy on each task as the stream goes by; the task's own training is shaded. {self.means}"
+        alt = f"Accuracy over the stream. At the end: {_said(self.results, 'acc')}."
+        return _picture(figures.curves(self.results), alt, caption)
+
+    def kept(self) -> Picture:
+        from . import figures
+
+        caption = f"The line between ring and dot is what was forgotten. {self.means}"
+        alt = (
+            f"Each task and method before and after. Mean when just learnt: {_said(self.results, 'learning_accuracy')}; at the end: "
+            f"{_said(self.results, 'acc')}."
+        )
+        return _picture(figures.kept(self.results), alt, caption)
+
+    def costs(self) -> Picture:
+        from . import figures
+
+        alt = (
+            f"Costs. Training time: {_amounts(self.results, 'train_seconds')}. Memory: "
+            f"{_amounts(self.results, 'memory_bytes')}. Parameters: {_amounts(self.results, 'parameters')}."
+        )
+        return _picture(figures.costs(self.results), alt, self.means)
+
+    def spent(self, name: str) -> Picture:
+        """ACC against a cost: one of `_AGAINST`."""
+        from . import figures
+
+        results = self.results
+        if name == "efficiency":
+            ends = "; ".join(f"{m} {v:.2f}" for m, v in results.sizes.items())
+        else:
+            unit = "memory_bytes" if name == "memory" else ""
+            last = {m: float(results.spent(m, name)[:, -1].mean()) for m in results.methods}
+            ends = "; ".join(f"{m} {table.amount(v, unit)}" for m, v in last.items())
+        caption = f"Mean accuracy over the tasks learnt against {_AGAINST[name]}: from the first task to the last (point). {self.means}"
+        figure = figures.efficiency(results, "parameters" if name == "efficiency" else name)
+        return _picture(figure, f"At the end, {_AGAINST[name]}: {ends}. ACC: {_said(results, 'acc')}.", caption)
+
+    def compare(self) -> Picture:
+        from . import figures
+
+        acc, bwt, fwt = (_said(self.results, metric) for metric in ("acc", "bwt", "fwt"))
+        return _picture(figures.compare(self.results), f"ACC: {acc}. BWT: {bwt}. FWT: {fwt}.", self.means)
+
+    def surfaces(self) -> Picture:
+        from . import surfaces as two_weights
+
+        figure, numbers = two_weights.surfaces()
+        text = two_weights.caption(numbers)
+        return _picture(figure, f"Error surfaces. {text}", text)
+
+
+def _picture(figure: Figure, alt: str, caption: str) -> Picture:
+    from . import figures
+
+    return Picture(data_of(figures.svg(figure).encode(), "image/svg+xml"), alt, caption)
 
 
 def within(path: Path, results: Results) -> tuple[str, Picture]:
@@ -209,20 +248,32 @@ def within(path: Path, results: Results) -> tuple[str, Picture]:
     return text, Picture(data_of(figures.svg(figure).encode(), "image/svg+xml"), alt, caption)
 
 
-def drawn_inputs(directory: Path, results: Results) -> list[Picture]:
+def generated_inputs(directory: Path, results: Results) -> list[Picture]:
     """A picture for each method that draws images."""
     if not (directory / "drawn").is_dir():
         return []
-    from ..drawn import kept
     from . import figures
 
     pictures = []
     for method in results.methods:
-        rows = {f"after {results.tasks[after - 1]}": drawn for after, (drawn, _) in kept(directory, method).items()}
+        rows = {
+            f"after {results.tasks[after - 1]}": drawn for after, (drawn, _) in load_samples(directory, method).items()
+        }
         if not rows or next(iter(rows.values())).dim() not in (3, 4):
             continue
-        rows["real"] = list(kept(directory, method).values())[-1][1]
+        rows["real"] = list(load_samples(directory, method).values())[-1][1]
         figure = figures.images({label: x.numpy() for label, x in rows.items()})
         alt = f"Images drawn by {method} after each of {len(rows) - 1} tasks, and real ones."
         pictures.append(Picture(data_of(figures.png(figure), "image/png"), alt, method))
     return pictures
+
+
+def load_samples(folder: Path, method: str) -> dict[int, tuple[Tensor, Tensor]]:
+    """What was kept of a method's first seed: by the number of tasks learnt, what was drawn and what is real."""
+    from safetensors.torch import load
+
+    seeds = sorted((p for p in (folder / "drawn" / method).glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+    if not seeds:
+        return {}
+    files = {int(p.stem): load(p.read_bytes()) for p in sorted(seeds[0].glob("*.safetensors"))}
+    return {after: (f["drawn"], f["real"]) for after, f in files.items()}

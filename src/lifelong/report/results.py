@@ -14,17 +14,17 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import read_yaml
-from ..errors import MethodError, RunError, nearest
-from ..matrix import Interval, RMatrix, interval, paired
+from ..core.errors import MethodError, RunError, nearest
+from ..core.yaml_io import read_yaml
+from ..measures.matrix import Interval, RMatrix, interval, paired
 from .words import UNKNOWN, varies
 
 __all__ = [
@@ -309,27 +309,25 @@ def _told_apart(results: Sequence[Results]) -> list[Results]:
     return named
 
 
-def parse(path: Path, table: list[list[str]], names: Any = ()) -> Results:
-    """The results that the rows of `table` say, its header first; `names` are the tasks', where they are known. `path` is
-    named in errors."""
-    if not table or ",".join(table[0]) != HEADER:
-        came = ",".join(table[0]) if table else "an empty file"
-        raise RunError(f"{path}: expected the header {HEADER}, got {came}: {_AGAIN}")
-    if len(table) == 1:
-        raise RunError(f"{path} has a header and no rows: the run stopped before its first result")
-    rows = table[1:]
-    accuracy: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
-    values: dict[tuple[str, int, str], dict[int, float]] = {}
-    stream, scenario = rows[0][:2]
-    T, header = 0, HEADER.split(",")
-    for line, row in enumerate(rows, start=2):
+_FIELDS = HEADER.split(",")
 
-        def wrong(what: str, line: int = line) -> RunError:
-            return RunError(f"{path}, line {line}: {what}: {_AGAIN}")
 
-        if len(row) != len(header):
-            raise wrong(f"expected {len(header)} fields, got {len(row)}")
-        cell = dict(zip(header, row))
+class _Number(NamedTuple):
+    """A row of ``results.csv``; `on` 0: of no one task."""
+
+    method: str
+    seed: int
+    after: int
+    on: int
+    metric: str
+    value: float
+
+    @staticmethod
+    def of(row: Sequence[str], stream: str, scenario: str, wrong: Callable[[str], RunError]) -> _Number:
+        """What a row says; raises what `wrong` makes of a reason."""
+        if len(row) != len(_FIELDS):
+            raise wrong(f"expected {len(_FIELDS)} fields, got {len(row)}")
+        cell = dict(zip(_FIELDS, row))
         if (cell["stream"], cell["scenario"]) != (stream, scenario):
             raise wrong(
                 f"expected stream {stream!r} and scenario {scenario!r} throughout, got "
@@ -342,14 +340,35 @@ def parse(path: Path, table: list[list[str]], names: Any = ()) -> Results:
             raise wrong(f"expected numbers for seed, after, on and value ({error})") from None
         if after < 0 or on < 0:
             raise wrong(f"expected after 0..T and on 1..T, got {after} and {on}")
+        if on and cell["metric"] == "accuracy" and not (math.isnan(value) or 0 <= value <= 1):
+            raise wrong(f"expected an accuracy of 0..1 or nan, got {value:g}")
+        return _Number(cell["method"], seed, after, on, cell["metric"], value)
+
+
+def parse(path: Path, table: list[list[str]], names: Any = ()) -> Results:
+    """The results that the rows of `table` say, its header first; `names` are the tasks', where they are known. `path` is
+    named in errors."""
+    if not table or ",".join(table[0]) != HEADER:
+        came = ",".join(table[0]) if table else "an empty file"
+        raise RunError(f"{path}: expected the header {HEADER}, got {came}: {_AGAIN}")
+    if len(table) == 1:
+        raise RunError(f"{path} has a header and no rows: the run stopped before its first result")
+    rows = table[1:]
+    accuracy: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
+    values: dict[tuple[str, int, str], dict[int, float]] = {}
+    stream, scenario = rows[0][:2]
+    T = 0
+    for line, row in enumerate(rows, start=2):
+
+        def wrong(what: str, line: int = line) -> RunError:
+            return RunError(f"{path}, line {line}: {what}: {_AGAIN}")
+
+        method, seed, after, on, metric, value = _Number.of(row, stream, scenario, wrong)
         T = max(T, after, on)
-        method, metric = cell["method"], cell["metric"]
         one = accuracy.setdefault((method, seed), {})
         if on == 0:
             old = values.setdefault((method, seed, metric), {}).setdefault(after, value)
         elif metric == "accuracy":
-            if not (math.isnan(value) or 0 <= value <= 1):
-                raise wrong(f"expected an accuracy of 0..1 or nan, got {value:g}")
             old = one.setdefault((after, on), value)
         else:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..matrix import Interval
+from ..measures.matrix import Interval
 from .results import MEASURES, PEEKING, Results
 from .words import count
 

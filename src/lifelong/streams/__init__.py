@@ -3,7 +3,7 @@
 from .copying import copying
 from .features import efficientnet_lite0, featured
 from .folder import from_folder
-from .frame import from_frame
+from .frame import from_frame, from_table
 from .images import NOISE, mixed, permuted, rotated, split, two_corpora
 from .intents import banking77, clinc150
 from .own import stream_of
@@ -27,6 +27,7 @@ __all__ = [
     "featured",
     "from_folder",
     "from_frame",
+    "from_table",
     "load",
     "minilm",
     "mixed",

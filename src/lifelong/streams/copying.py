@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import DataError
-from ..random import generator
-from ..stream import Scenario, Stream, Task, Tensors
+from ..core.errors import DataError
+from ..core.examples import Tensors
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task, remembered
 
 __all__ = ["copying"]
 
 
+@remembered
 def copying(
     lengths: tuple[int, ...] = (2, 3, 4, 5, 6),
     symbols: int = 4,

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import write_atomically
-from ..digest import digest
-from ..errors import DataError
-from ..parts.fisher import evaluating
-from ..progress import doing
-from ..stream import Examples, Stream, Tensors
+from ..core.errors import DataError
+from ..core.examples import Examples, Tensors
+from ..core.files import write_atomically
+from ..core.fingerprint import digest
+from ..core.modes import evaluating
+from ..core.progress import doing
+from ..core.stream import Stream
 
 __all__ = ["efficientnet_lite0", "featured", "kept"]
 

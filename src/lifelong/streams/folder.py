@@ -12,8 +12,8 @@ from typing import Any, final
 
 from torch.utils.data import Dataset
 
-from ..errors import DataError, warn
-from ..stream import Scenario, Stream
+from ..core.errors import DataError, warn
+from ..core.stream import Scenario, Stream, remembered
 from .labelled import HELD_OUT
 from .own import DEEP, stream_of
 
@@ -23,6 +23,7 @@ LAYOUT = "task/class/image"
 PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")  # folders that are no tasks
 
 
+@remembered
 def from_folder(
     path: str | Path,
     size: tuple[int, ...] | None = None,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import DataError
-from ..stream import Scenario, Stream
+from ..core.errors import DataError
+from ..core.stream import Scenario, Stream, remembered
 from .labelled import Labelled, fraction_of, labels_of, make_stream
 
-__all__ = ["from_frame"]
+__all__ = ["from_frame", "from_table"]
 
 
 def from_frame(
@@ -59,6 +60,48 @@ def from_frame(
         held_out = [tested[name] for name in names]
     stream = make_stream(names, list(train.values()), held_out, scenario, seed, announced, classes)
     return replace(stream, name="frame", source=f"a frame of {len(frame)} rows")
+
+
+@remembered
+def from_table(
+    path: Path,
+    task: str,
+    label: str,
+    features: tuple[str, ...] = (),
+    scenario: Scenario = "class",
+    test: float = 0.2,
+    seed: int = 0,
+    announced: bool = True,
+) -> Stream:
+    """A stream of the rows of a CSV or a parquet file (it needs pandas; parquet needs pyarrow as well).
+
+    Args:
+        path: the file: .csv (also .csv.gz) or .parquet.
+        task: the column that says which task a row belongs to; tasks come in the order in which they first appear.
+        label: the column of labels.
+        features: the columns of inputs, all of numbers; if nothing is said, all others.
+        scenario: class, task or domain.
+        test: the fraction of each task's rows that is held out to be tested on, drawn at random.
+        seed: of the rows held out.
+        announced: see `stream_of`.
+
+    Raises:
+        DataError: the file cannot be read; and what `from_frame` raises.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise DataError(f"a table is read by pandas ({error}): pip install 'lifelong[table]'") from error
+    try:
+        frame = pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
+    except ImportError as error:
+        raise DataError(
+            f"parquet is read by pyarrow ({str(error).splitlines()[0]}): pip install 'lifelong[table]'"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table ({error}): expected .csv or .parquet") from error
+    made = from_frame(frame, task, label, features or None, scenario, test=test, seed=seed, announced=announced)
+    return replace(made, name="table", source=f"{Path(path).name}, {len(frame)} rows")
 
 
 def _tasks(frame: Any, task: str, label: str, features: list[str]) -> dict[str, Labelled]:

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DataError
-from ..random import generator
-from ..stream import Scenario, Stream, Task, Tensors, Transform
+from ..core.errors import DataError
+from ..core.examples import Tensors, Transform
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task, remembered
 from .sources import Source, load
 from .transforms import ROWS, Permute, Rotate
 
@@ -42,6 +43,7 @@ FEW_IMAGES: tuple[Noise, float] = ("uniform", 0.5)
 """That of all other sources."""
 
 
+@remembered
 def two_corpora(
     source: str | Source = "mnist-mini",
     noise: float | None = None,
@@ -90,6 +92,7 @@ def two_corpora(
     return _alike("two_corpora", variants, scenario, seed, None, None, notes)
 
 
+@remembered
 def permuted(
     source: str | Source = "mnist-mini",
     tasks: int = 10,
@@ -128,6 +131,7 @@ def permuted(
     return _alike("permuted", variants, scenario, seed, examples, test_examples, notes)
 
 
+@remembered
 def rotated(
     source: str | Source = "mnist-mini",
     tasks: int = 10,
@@ -181,6 +185,7 @@ def rotated(
     return _alike("rotated", variants, scenario, seed, examples, test_examples, notes)
 
 
+@remembered
 def split(
     source: str | Source = "mnist-mini",
     tasks: int = 5,
@@ -220,29 +225,9 @@ def split(
             scenario "domain"; a number out of range.
     """
     _at_least_one_task(tasks)
-    if order not in (None, "random", "superclass"):
-        raise DataError(f"order {order!r}: expected None (as the classes come), 'random' or 'superclass'")
     given = _given(source, pad)
     names = given.class_names
-    if tasks > len(names):
-        raise DataError(
-            f"{tasks} tasks of {len(names)} classes: each task needs a class of its own; ask for "
-            f"at most {len(names)} tasks"
-        )
-    if scenario == "domain" and len(names) % tasks:
-        raise DataError(
-            f"{len(names)} classes do not divide evenly into {tasks} tasks, and in the scenario "
-            "'domain' every task has the same outputs: choose another number of tasks, or the "
-            "scenario 'task' or 'class'"
-        )
-    classes = torch.arange(len(names))
-    if order == "random":
-        classes = torch.randperm(len(names), generator=generator(seed, "class order"))
-    if order == "superclass":
-        if given.superclass is None:
-            raise DataError(f"source {given.name!r} has no superclasses; 'cifar100' has")
-        classes = torch.tensor(given.superclass).argsort(stable=True)
-    groups = [tuple(group.tolist()) for group in classes.tensor_split(tasks)]
+    groups = _divided(given, tasks, seed, scenario, order)
 
     output = torch.arange(len(names))  # of each class of the source
     if scenario == "domain":
@@ -274,6 +259,35 @@ def split(
     return kept(stream, efficientnet_lite0(size))
 
 
+def _divided(
+    source: Source, tasks: int, seed: int, scenario: Scenario, order: Literal["random", "superclass"] | None
+) -> list[tuple[int, ...]]:
+    """The classes of each task of `split`."""
+    if order not in (None, "random", "superclass"):
+        raise DataError(f"order {order!r}: expected None (as the classes come), 'random' or 'superclass'")
+    names = source.class_names
+    if tasks > len(names):
+        raise DataError(
+            f"{tasks} tasks of {len(names)} classes: each task needs a class of its own; ask for "
+            f"at most {len(names)} tasks"
+        )
+    if scenario == "domain" and len(names) % tasks:
+        raise DataError(
+            f"{len(names)} classes do not divide evenly into {tasks} tasks, and in the scenario "
+            "'domain' every task has the same outputs: choose another number of tasks, or the "
+            "scenario 'task' or 'class'"
+        )
+    classes = torch.arange(len(names))
+    if order == "random":
+        classes = torch.randperm(len(names), generator=generator(seed, "class order"))
+    if order == "superclass":
+        if source.superclass is None:
+            raise DataError(f"source {source.name!r} has no superclasses; 'cifar100' has")
+        classes = torch.tensor(source.superclass).argsort(stable=True)
+    return [tuple(group.tolist()) for group in classes.tensor_split(tasks)]
+
+
+@remembered
 def mixed(
     first: str | Source = "mnist-mini",
     second: str | Source = "fashion-mnist-mini",

@@ -22,9 +22,10 @@ from typing import Any, Literal, TypeVar, final
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from ..random import generator
-from ..stream import Scenario, Stream, Task, Tensors
+from ..core.errors import DataError
+from ..core.examples import Tensors
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task, remembered
 
 __all__ = ["Bag", "banking77", "clinc150", "vocabulary"]
 
@@ -46,6 +47,7 @@ class Bag:
         return bags[:, 1:].contiguous()
 
 
+@remembered
 def clinc150(
     scenario: Scenario = "task",
     min_count: int = 2,
@@ -72,6 +74,7 @@ def clinc150(
     return _stream("clinc150", folder, data, domains, scenario, min_count, examples, test_examples, features)
 
 
+@remembered
 def banking77(
     tasks: int = 7,
     seed: int = 0,

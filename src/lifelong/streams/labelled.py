@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import DataError, warn
-from ..random import generator
-from ..stream import Examples, Lazy, Scenario, Stream, Task, Tensors
+from ..core.errors import DataError, warn
+from ..core.examples import Examples, Lazy, Tensors
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task
 
 __all__ = ["HELD_OUT", "Labelled", "fraction_of", "labels_of", "make_stream"]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import final
 
-from ..random import derive
+from ..core.random import derive
 
 __all__ = ["KINDS", "texts"]
 

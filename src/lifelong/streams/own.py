@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from ..errors import DataError
-from ..stream import Scenario, Stream
+from ..core.errors import DataError
+from ..core.stream import Scenario, Stream
 from .labelled import Labelled, fraction_of, labels_of, make_stream
 
 __all__ = ["stream_of"]

@@ -36,8 +36,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import write_atomically
-from ..errors import DataError, nearest
+from ..core.errors import DataError, nearest
+from ..core.files import write_atomically
 
 __all__ = ["SOURCES", "Source", "load"]
 

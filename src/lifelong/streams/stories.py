@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import DataError, nearest
-from ..random import generator
-from ..stream import Scenario, Stream, Task, Tensors
+from ..core.errors import DataError, nearest
+from ..core.examples import Tensors
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task, remembered
 from . import made_stories
 from .sources import unpacked
 
@@ -48,6 +49,7 @@ class Question(NamedTuple):
     supporting: tuple[int, ...]  # the sentences, counted from 0, that the answer rests on
 
 
+@remembered
 def babi(
     source: str = "made",
     tasks: tuple[int, ...] | None = None,

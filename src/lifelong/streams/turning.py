@@ -17,14 +17,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..errors import DataError
-from ..matrix import RMatrix
-from ..random import generator
-from ..stream import Scenario, Stream, Task, Tensors
+from ..core.errors import DataError
+from ..core.examples import Tensors
+from ..core.random import generator
+from ..core.stream import Scenario, Stream, Task, remembered
+from ..measures.matrix import RMatrix
 
 __all__ = ["closed_form", "turning"]
 
 
+@remembered
 def turning(
     tasks: int = 5,
     degrees: float = 40.0,

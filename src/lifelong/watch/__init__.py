@@ -1,13 +1,13 @@
 """``lifelong watch DIR``: a page of the runs below a folder, as they are. It reads, and changes nothing.
 
-`page` makes HTML of what `lifelong.live` reads; `app` serves it, and tells open pages what has changed.
+`page` makes HTML of what `lifelong.runs.run_status` reads; `app` serves it, and tells open pages what has changed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import RunError
+from ..core.errors import RunError
 
 __all__ = ["serve"]
 

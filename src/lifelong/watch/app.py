@@ -32,14 +32,15 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import RunError
-from ..live import Folder
+from ..core.errors import RunError
+from ..runs.run_status import Folder
 from .page import Page, index, one, problem, two
 
 __all__ = ["application", "run"]
 
 TOKEN = "LIFELONG_WATCH_TOKEN"
 EVERY = 1.0  # seconds between two looks
+PATHS = {"all": "/", "two": "/two", "one": "/run/{name:path}"}  # of each kind of page
 STATIC = {"watch.css": "text/css", "watch.js": "text/javascript", "icon.svg": "image/svg+xml"}
 OWN = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
@@ -61,85 +62,94 @@ def application(
         token: without it nothing is shown; None: none is asked for.
         stopping: whether open connections are to end.
     """
-    shelf = Path(__file__).parent / "static"
-    files = {name: (shelf / name).read_bytes() for name in STATIC}
     one_at_a_time = threading.Lock()
+    views = [_View(folder, kind, stopping, one_at_a_time) for kind in PATHS]
+    return Starlette(
+        routes=[
+            *(Route(PATHS[view.kind], view.show) for view in views),
+            *(Route(f"/events{PATHS[view.kind]}", view.tell) for view in views),
+            Route("/report/{name:path}", _report(folder)),
+            Route("/static/{name}", _static()),
+        ],
+        exception_handlers={404: lambda request, error: _missing("There is no such page.")},
+        middleware=[Middleware(_Guard, names=names, token=token)],
+    )
 
-    def view(kind: str, name: str, query: QueryParams) -> Page | None:
-        with one_at_a_time:
-            if kind == "all":
-                return index(folder.runs(), str(folder.given))
-            if kind == "one":
-                run = folder.look(name)
+
+@final
+class _View:
+    """A kind of page, and the events that tell an open one what has changed."""
+
+    def __init__(self, folder: Folder, kind: str, stopping: Callable[[], bool], lock: threading.Lock) -> None:
+        self.folder, self.kind, self.stopping, self.lock = folder, kind, stopping, lock
+
+    async def show(self, request: Request) -> Response:
+        page = await run_in_threadpool(self._page, request.path_params.get("name", ""), request.query_params)
+        return _missing() if page is None else HTMLResponse(page.html())
+
+    async def tell(self, request: Request) -> Response:
+        name, query = request.path_params.get("name", ""), request.query_params
+        if await run_in_threadpool(self._page, name, query) is None:
+            return _missing()
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        return StreamingResponse(self._changes(name, query), media_type="text/event-stream")
+
+    async def _changes(self, name: str, query: QueryParams) -> AsyncIterator[str]:
+        before: dict[str, str] = {}
+        last = time.monotonic()
+        yield "retry: 2000\n\n"
+        while not self.stopping():
+            page = await run_in_threadpool(self._page, name, query)
+            if page is None:  # the run was removed
+                return
+            changed = {k: v for k, v in page.regions.items() if before.get(k) != v}
+            before |= changed
+            if changed:
+                yield f"data: {json.dumps(changed)}\n\n"
+                last = time.monotonic()
+            elif time.monotonic() - last > 15:
+                yield ": nothing new\n\n"
+                last = time.monotonic()
+            await asyncio.sleep(EVERY)
+
+    def _page(self, name: str, query: QueryParams) -> Page | None:
+        with self.lock:
+            if self.kind == "all":
+                return index(self.folder.runs(), str(self.folder.given))
+            if self.kind == "one":
+                run = self.folder.look(name)
                 return None if run is None else one(run)
-            there = folder.names()
+            there = self.folder.names()
             picked = [n for n in dict.fromkeys(query.getlist("run")) if n in there][:2]
-            looked = [folder.look(n) for n in picked]
+            looked = [self.folder.look(n) for n in picked]
             return two([run for run in looked if run is not None], list(there))
 
-    def shown(kind: str) -> Callable[[Request], object]:
-        async def answer(request: Request) -> Response:
-            name = request.path_params.get("name", "")
-            page = await run_in_threadpool(view, kind, name, request.query_params)
-            return missing() if page is None else HTMLResponse(page.html())
 
-        return answer
-
-    def told(kind: str) -> Callable[[Request], object]:
-        async def answer(request: Request) -> Response:
-            name, query = request.path_params.get("name", ""), request.query_params
-            if await run_in_threadpool(view, kind, name, query) is None:
-                return missing()
-            if request.method == "HEAD":
-                return Response(media_type="text/event-stream")
-
-            async def changes() -> AsyncIterator[str]:
-                before: dict[str, str] = {}
-                last = time.monotonic()
-                yield "retry: 2000\n\n"
-                while not stopping():
-                    page = await run_in_threadpool(view, kind, name, query)
-                    if page is None:  # the run was removed
-                        return
-                    changed = {k: v for k, v in page.regions.items() if before.get(k) != v}
-                    before |= changed
-                    if changed:
-                        yield f"data: {json.dumps(changed)}\n\n"
-                        last = time.monotonic()
-                    elif time.monotonic() - last > 15:
-                        yield ": nothing new\n\n"
-                        last = time.monotonic()
-                    await asyncio.sleep(EVERY)
-
-            return StreamingResponse(changes(), media_type="text/event-stream")
-
-        return answer
-
+def _report(folder: Folder) -> Callable[[Request], Response]:
     def report(request: Request) -> Response:
         place = folder.names().get(request.path_params["name"])
         content = None if place is None else folder.read(place / "report.html")
         if content is None:
-            return missing("There is no such report. A run that is done has one; lifelong report DIR writes it again.")
+            return _missing("There is no such report. A run that is done has one; lifelong report DIR writes it again.")
         return HTMLResponse(content, headers={"Content-Security-Policy": REPORT})
+
+    return report
+
+
+def _static() -> Callable[[Request], Response]:
+    shelf = Path(__file__).parent / "static"
+    files = {name: (shelf / name).read_bytes() for name in STATIC}
 
     def static(request: Request) -> Response:
         name = request.path_params["name"]
-        return Response(files[name], media_type=STATIC[name]) if name in files else missing()
+        return Response(files[name], media_type=STATIC[name]) if name in files else _missing()
 
-    def missing(text: str = "There is no such run here. It may have been removed, or renamed.") -> Response:
-        return HTMLResponse(problem("Not here", text), status_code=404)
+    return static
 
-    pages = {"/": "all", "/two": "two", "/run/{name:path}": "one"}
-    return Starlette(
-        routes=[
-            *(Route(path, shown(kind)) for path, kind in pages.items()),
-            *(Route(f"/events{path}", told(kind)) for path, kind in pages.items()),
-            Route("/report/{name:path}", report),
-            Route("/static/{name}", static),
-        ],
-        exception_handlers={404: lambda request, error: missing("There is no such page.")},
-        middleware=[Middleware(_Guard, names=names, token=token)],
-    )
+
+def _missing(text: str = "There is no such run here. It may have been removed, or renamed.") -> Response:
+    return HTMLResponse(problem("Not here", text), status_code=404)
 
 
 @final

@@ -16,11 +16,11 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..live import JobNow, RunNow
-from ..matrix import interval
+from ..measures.matrix import interval
 from ..report import MEASURES, table
 from ..report.page import MEANING
 from ..report.results import REFERENCES
+from ..runs.run_progress import JobNow, RunNow
 
 __all__ = ["Page", "index", "one", "problem", "two"]
 

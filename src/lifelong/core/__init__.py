@@ -1,0 +1,1 @@
+"""What everything else is made of: tasks and streams, methods, vectors of weights, errors."""

@@ -1,0 +1,1 @@
+"""In which order: orders of tasks, affinities between them, and Taskonomy's choice of sources."""

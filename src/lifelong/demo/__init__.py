@@ -1,0 +1,1 @@
+"""``lifelong demo``: the lecture's story in two minutes."""

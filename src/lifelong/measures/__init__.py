@@ -1,0 +1,1 @@
+"""What is measured of a run: the matrix R, intervals and tests, online measures, budgets."""

@@ -1,0 +1,83 @@
+"""What there is by name: the package's own, read from its files; that of other packages; and code that is named by where it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lifelong.core import code
+from lifelong.core.errors import MethodError
+from lifelong.core.method import Method
+from lifelong.core.method_index import index
+from lifelong.core.registry import METHODS, NETS, STREAMS, find
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_described_as_it_is(name: str) -> None:
+    """The index reads files, and says what the classes say."""
+    entry = METHODS[name]
+    kind = entry.load()
+    method = kind()
+    assert (kind.name, kind.summary, kind.paper) == (name, entry.summary, entry.source)
+    assert (entry.portable, entry.ranks) == (method.portable, method.traits.ranks)
+    assert tuple(entry.scenarios) == tuple(kind.scenarios)
+
+
+def test_no_method_is_left_out() -> None:
+    import lifelong.methods
+
+    given = vars(lifelong.methods).items()
+    classes = {n for n, c in given if isinstance(c, type) and issubclass(c, Method) and "name" in vars(c)}
+    assert classes == {m.kind for m in index()}
+    assert classes <= set(lifelong.__all__)
+
+
+def test_a_list_imports_nothing_heavy() -> None:
+    told = "import sys; from lifelong.core.registry import METHODS; list(METHODS); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_every_name_loads() -> None:
+    for table in (METHODS, STREAMS, NETS):
+        for entry in table.values():
+            assert callable(entry.load())
+
+
+def test_an_unknown_name_says_the_nearest_and_the_way_in() -> None:
+    with pytest.raises(MethodError, match=r"no method called 'ewcc' \(did you mean 'ewc'\?\).*\./file\.py:Name"):
+        find("method", METHODS, "ewcc")
+
+
+# --- code -------------------------------------------------------------------------------------------------------------------
+def test_code_of_a_file_and_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("def make():\n    return 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert code.load("./mine.py:make")() == 7
+    assert code.load("mine:make")() == 7  # a module beside which the command runs
+    assert code.load("json:dumps")([1]) == "[1]"
+    before = code.fingerprint("./mine.py:make")
+    (tmp_path / "mine.py").write_text("def make():\n    return 8\n")
+    assert code.fingerprint("./mine.py:make") != before
+    assert code.load("./mine.py:make")() == 8
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("./none.py:make", "there is no file ./none.py"),
+        ("no.such:make", "there is no module 'no.such'"),
+        ("./mine.py:mak", r"has no 'mak' \(did you mean 'make'\?\)"),
+        ("./mine.py:", "expected ./file.py:Name or package.module:Name"),
+        ("./bad.py:make", r"bad.py cannot be loaded \(ZeroDivisionError"),
+    ],
+)
+def test_code_that_cannot_be_had(reference: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("def make():\n    return 7\n")
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MethodError, match=said):
+        code.load(reference)
