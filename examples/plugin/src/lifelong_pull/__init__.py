@@ -1,0 +1,1 @@
+"""A plug-in for lifelong: a method, a network and a stream."""
