@@ -94,11 +94,11 @@ def __getattr__(name: str) -> Any:
     if name == "__all__":
         return sorted([*_WHERE, *_methods()])
     home = _WHERE.get(name)
-    if home is None and not name.startswith("_") and name in _methods():
-        home = "methods"
-    if home is None:
+    if home is None and name[0].isupper():
+        home = "methods"  # each file there says what it gives
+    value = None if home is None else getattr(import_module(f".{home}", __name__), name, None)
+    if value is None:
         raise AttributeError(f"module 'lifelong' has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 

@@ -39,24 +39,34 @@ class Described:
 @lru_cache
 def index() -> tuple[Described, ...]:
     """All of them: references first, the others as their files are called."""
-    methods = list(_classes(_PACKAGE / "methods"))
-    bases = {c.name: c for _, c in [*_classes(_PACKAGE / "parts"), *methods]}
-    found = [d for module, c in methods if (d := _described(module, c, bases)) is not None]
+    methods = [(path.stem, node) for path in _files("methods") for node in _classes(path)]
+    known = {node.name: node for _, node in methods}
+    found = [d for module, c in methods if (d := _described(module, c, known)) is not None]
     return tuple(sorted(found, key=lambda d: _FIRST.index(d.name) if d.name in _FIRST else len(_FIRST)))
 
 
-def _classes(folder: Path) -> Iterator[tuple[str, ast.ClassDef]]:
-    for path in sorted(folder.glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                yield path.stem, node
+def _files(folder: str) -> list[Path]:
+    return sorted((_PACKAGE / folder).glob("*.py"))
 
 
-def _described(module: str, node: ast.ClassDef, bases: dict[str, ast.ClassDef]) -> Described | None:
+def _classes(path: Path) -> list[ast.ClassDef]:
+    return [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+
+
+@lru_cache
+def _part(name: str) -> ast.ClassDef | None:
+    """A base that several methods share; only the file that has it is parsed."""
+    for path in _files("parts"):
+        if f"\nclass {name}" in path.read_text(encoding="utf-8"):
+            return next((c for c in _classes(path) if c.name == name), None)
+    return None
+
+
+def _described(module: str, node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> Described | None:
     own = _constants(node)
     if "name" not in own:
         return None
-    line = [node, *_ancestors(node, bases)]
+    line = [node, *_ancestors(node, known)]
     slots = {f.name for c in line for f in c.body if isinstance(f, ast.FunctionDef)}
     traits = next((t for c in line if (t := _traits(c)) is not None), {})
     return Described(
@@ -71,11 +81,13 @@ def _described(module: str, node: ast.ClassDef, bases: dict[str, ast.ClassDef]) 
     )
 
 
-def _ancestors(node: ast.ClassDef, bases: dict[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+def _ancestors(node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
     for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in bases:
-            yield bases[base.id]
-            yield from _ancestors(bases[base.id], bases)
+        if isinstance(base, ast.Name):
+            found = known.get(base.id) or _part(base.id)
+            if found is not None:
+                yield found
+                yield from _ancestors(found, known)
 
 
 def _constants(node: ast.ClassDef) -> dict[str, Any]:
