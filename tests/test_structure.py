@@ -93,6 +93,24 @@ def edges(package: Path) -> dict[tuple[str, str], str]:
     return found
 
 
+def file_edges(package: Path) -> dict[tuple[str, str], str]:
+    """As `edges`, of files: ``core.errors``, and ``core`` for a folder's ``__init__.py``."""
+
+    def called(path: Path) -> str:
+        return ".".join((package.name, *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+
+    files = {called(path) for path in package.rglob("*.py")}
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted(package.rglob("*.py")):
+        for line, name in imported(path, package):
+            parts = name.split(".")
+            whole = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+            there = next((n for n in whole if n in files), None)
+            if there not in (None, called(path)):
+                found.setdefault((called(path), there), f"{path.relative_to(package.parent).as_posix()}:{line}")
+    return found
+
+
 def circle(found: Edges) -> list[str]:
     """Some rooms that import one another in a circle, with the places where they do; empty where there is none."""
     after: dict[str, list[str]] = {}
@@ -152,6 +170,10 @@ def test_rooms_import_downwards() -> None:
     assert len(longest_chain(found)) <= FLOORS
 
 
+def test_no_files_import_one_another() -> None:
+    assert not circle(file_edges(PACKAGE))
+
+
 # --- that they would be seen ---------------------------------------------------------------------------------------------
 def house(folder: Path, **rooms: str) -> Path:
     """A package ``house`` of these rooms: each is a module, which holds this text; ``house`` is its ``__init__.py``."""
@@ -177,6 +199,17 @@ def test_a_circle_is_seen(late: str, tmp_path: Path) -> None:
     assert circle(edges(package)) == [
         "core imports nets (house/core/module.py:1)",
         f"nets imports core (house/nets/module.py:{len(late.splitlines())})",
+    ]
+
+
+def test_a_circle_within_a_folder_is_seen(tmp_path: Path) -> None:
+    package = house(tmp_path, core="from .other import x")
+    (package / "core" / "__init__.py").write_text("from .module import z")
+    (package / "core" / "other.py").write_text("def f():\n    from . import module")
+    assert not circle(edges(package))
+    assert circle(file_edges(package)) == [
+        "house.core.module imports house.core.other (house/core/module.py:1)",
+        "house.core.other imports house.core.module (house/core/other.py:2)",
     ]
 
 

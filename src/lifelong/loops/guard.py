@@ -15,31 +15,25 @@ The loop may run in several processes (`DistributedDataParallel`), and take a st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, final, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from ..core.contexts import Costs, Spec
 from ..core.errors import DataError, MethodError
-from ..core.errors import warn as issue
 from ..core.examples import Examples, Tensors
 from ..core.method import Method
 from ..core.modes import evaluating
-from ..core.objective import Classification
-from ..core.random import generator
 from ..core.ranks import Ranks, bare, whole
 from ..core.segments import Batch, Segment, together
 from ..core.stream import Scenario
-from ..core.vector import Vector
 from ..training.first_batch import First
-from ..training.protected import Protected, claim, known, owner
-from ..training.stepper import Held, Stepper
+from ..training.protected import claim, known, owner
 from ..training.task_end import not_held
 from . import guard_state, guard_task
-from .guard_checks import carried, check_optimizer, innermost, labelled, own_losses, shares_weights, stepped
+from .guard_checks import carried, check_optimizer, innermost, labelled, own_losses, shares_weights
+from .guarding import Guarding
 from .handover import taken_over
 
 __all__ = ["Guard", "protect"]
@@ -91,7 +85,7 @@ def protect(
 
 
 @final
-class Guard:
+class Guard(Guarding):
     """Made by `protect`."""
 
     def __init__(
@@ -106,28 +100,7 @@ class Guard:
         outputs_known: int = 0,
         watch: bool = True,
     ) -> None:
-        if scenario not in get_args(Scenario):
-            raise MethodError(f"scenario {scenario!r}: expected one of {', '.join(map(repr, get_args(Scenario)))}")
-        method.check(scenario)
-        self.model, self.optimizer, self.method = model, optimizer, method
-        self.acts = method.acts
-        self.scenario, self.seed, self.clip, self.ranks = scenario, seed, clip, ranks
-        self.theta = stepped(model, optimizer)
-        if not Vector.of(model).names:
-            raise MethodError("the model has no trainable parameters: nothing can be learnt or kept")
-        if not self.theta.names:
-            raise MethodError("the optimizer holds none of the model's parameters: pass the one that trains it")
-        self.costs = Costs()
-        self.outputs_known = outputs_known
-        draws = generator(seed, "method/0", self.device)
-        seen = tuple(range(outputs_known)) if scenario != "domain" else ()
-        self.record = Protected(Held(method, scenario, seed, draws, seen=seen))
-        self.objective = Classification()
-        self.tried = "end" not in self.acts  # whether the end of a task was tried before the first one is learnt
-        self.watched = guard_task.Watched()
-        self.dropped = ""  # what an earlier guard of these weights held, and this one does not
-        self._warned: set[str] = set()
-        self._compiled = False
+        super().__init__(model, optimizer, method, scenario, seed, clip, ranks, outputs_known)
         self._mixed = False  # whether this step's batch was mixed
         self._lost = False  # whether this step's loss was the guard's
         self._new: Segment | None = None  # what came last, from all ranks
@@ -136,7 +109,6 @@ class Guard:
         self._met: dict[tuple[int, int], tuple[Tensor, Segment, Tensor]] = {}
         self._came: Tensor | None = None
         self._hooks: list[Any] = []
-        self._first: First | None = None  # looks at the first batch
         if self.acts:
             self._take_over()
         self.attach(optimizer)
@@ -157,52 +129,11 @@ class Guard:
                     "guard.consolidate(loader) ends a task"
                 )
 
-    def warn(self, text: str) -> None:
-        """Warns, once a guard."""
-        if text not in self._warned:
-            self._warned.add(text)
-            issue(text)
-
     def __reduce__(self) -> Any:
         raise MethodError(
             "a guard belongs to its model and its optimizer, and is neither copied nor pickled: protect(copy, its optimizer, method), then "
             "guard.load_state_dict(earlier.state_dict())"
         )
-
-    # what is learnt belongs to the weights
-    @property
-    def held(self) -> Held:
-        """What the method holds of the weights."""
-        return self.record.held
-
-    @property
-    def state(self) -> Any:
-        """The method's state; None before the first task begins."""
-        return self.held.state
-
-    @state.setter
-    def state(self, value: Any) -> None:
-        self.held.state = value
-
-    @property
-    def spec(self) -> Spec | None:
-        """What the method was told of the network; None before the first task begins."""
-        return self.held.spec
-
-    @property
-    def learnt(self) -> int:
-        """How many tasks have ended."""
-        return self.held.learnt
-
-    @property
-    def seen(self) -> tuple[int, ...]:
-        """The classes met so far."""
-        return self.held.seen
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.theta.tensors[0].device
 
     # --- its optimiser ----------------------------------------------------------------------------------------------
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
@@ -230,24 +161,6 @@ class Guard:
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
         ]
-
-    def bind(self) -> None:
-        """The slots act on what is held now, at the steps of the present optimiser."""
-        self.stepper = Stepper(
-            self.model, self.theta, self.optimizer, self.held, self.objective, self.costs, self.ranks
-        )
-        if self.record.classes is not None and self.spec is not None:
-            self.decides_among(self.record.classes if self.scenario == "task" else self.seen)
-
-    def decides_among(self, classes: Sequence[int]) -> None:
-        """From now on these outputs are active."""
-        assert self.spec is not None
-        active = None
-        if len(classes) < self.spec.outputs:
-            active = torch.zeros(self.spec.outputs, dtype=torch.bool, device=self.device)
-            active[list(classes)] = True
-        self.objective = Classification(active)
-        self.stepper.at(self.objective)
 
     def remove(self) -> None:
         """Detaches from the optimiser: the loop is again as it was. What was held of earlier tasks is dropped, unless the guard is attached
@@ -480,21 +393,3 @@ class Guard:
         self._mixed = self._lost = False
         self._met, self._came = {}, None
         self.record.steps += 1
-
-    @contextmanager
-    def plain(self) -> Iterator[None]:
-        """At a task's edges: in full precision, and layer by layer."""
-        self._compiled = any(m._compiled_call_impl is not None for m in self.model.modules())
-        first = self._first
-        if first is not None:  # looks at the user's calls alone
-            first.idle = True
-        try:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False), self._eager():
-                yield
-        finally:
-            if first is not None:
-                first.idle = False
-
-    def _eager(self) -> AbstractContextManager[Any]:
-        """A model that was compiled in place runs layer by layer within: methods look at layers, which a compiled call passes over."""
-        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()

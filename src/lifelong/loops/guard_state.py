@@ -14,16 +14,16 @@ from ..training.first_batch import plain_width
 from ..training.protected import Protected, claim, mark, moved
 from ..training.stepper import Held
 from .guard_checks import other_weights
+from .guarding import Guarding
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .guard import Guard
 
 __all__ = ["load", "saved"]
 
 
-def saved(guard: Guard) -> dict[str, Any]:
+def saved(guard: Guarding) -> dict[str, Any]:
     """See `Guard.state_dict`."""
     held, record = guard.held, guard.record
     tensors, skeleton = state_io.split({"state": held.state, "draws": held.generator}, "guard")
@@ -50,11 +50,11 @@ def saved(guard: Guard) -> dict[str, Any]:
     return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
 
 
-def _mark(guard: Guard) -> tuple[float, float]:
+def _mark(guard: Guarding) -> tuple[float, float]:
     return mark(guard.theta.tensors) if guard.acts else (0.0, 0.0)  # without a method the weights may be sharded
 
 
-def load(guard: Guard, saved: dict[str, Any]) -> None:
+def load(guard: Guarding, saved: dict[str, Any]) -> None:
     """See `Guard.load_state_dict`."""
     if not saved.keys() >= {"meta", "tensors"}:
         raise MethodError(
@@ -89,11 +89,11 @@ def load(guard: Guard, saved: dict[str, Any]) -> None:
         claim(guard.theta, guard.record)
 
 
-def _objective(guard: Guard, tensors: dict[str, Tensor]) -> Classification:
+def _objective(guard: Guarding, tensors: dict[str, Tensor]) -> Classification:
     return Classification(tensors["mask"].to(guard.device) if "mask" in tensors else None)
 
 
-def _check(guard: Guard, meta: dict[str, Any]) -> None:
+def _check(guard: Guarding, meta: dict[str, Any]) -> None:
     """Raises `MethodError` where what was saved is of another method or another model."""
     if meta["method"] != guard.method.name:
         raise MethodError(f"this was saved by the method {meta['method']!r}, not {guard.method.name!r}")

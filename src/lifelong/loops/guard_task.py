@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,25 +22,13 @@ from ..training.first_batch import plain_width, written
 from ..training.protected import mark, moved, owner
 from ..training.task_end import try_end
 from .guard_checks import output_indices, stepped
+from .guarding import Guarding
 
-if TYPE_CHECKING:
-    from .guard import Guard
-
-__all__ = ["Watched", "ask", "begin", "check_active", "consolidate", "placed_again", "rehearse", "sees", "try_end_on"]
-
-
-@dataclass
-class Watched:
-    """What is watched of a model while it learns a task."""
-
-    versions: int = 0  # writes to the weights before the task
-    buffers: dict[str, tuple[int, int]] = field(default_factory=dict)  # as they were when it began
-    moved: list[str] = field(default_factory=list)  # the buffers that the last task wrote to
-    unheld: tuple[float, float] | None = None  # a mark of weights that train, and that no guard holds, as it began
+__all__ = ["ask", "begin", "check_active", "consolidate", "placed_again", "rehearse", "sees", "try_end_on"]
 
 
 # --- begin --------------------------------------------------------------------------------------------------------------
-def begin(guard: Guard, classes: Sequence[int] | None) -> None:
+def begin(guard: Guarding, classes: Sequence[int] | None) -> None:
     """See `Guard.begin`."""
     record, held, method = guard.record, guard.held, guard.method
     if record.open and record.steps and "end" in guard.acts:
@@ -77,13 +65,13 @@ def begin(guard: Guard, classes: Sequence[int] | None) -> None:
     guard.watched.unheld = _unheld(guard)
 
 
-def placed_again(guard: Guard) -> None:
+def placed_again(guard: Guarding) -> None:
     """The state follows a model that has moved to another device."""
     if guard.spec is not None:
         guard.state = guard.method.placed(guard.state, guard.theta.tensors[0])
 
 
-def _begin_classes(guard: Guard, classes: Sequence[int] | None) -> None:
+def _begin_classes(guard: Guarding, classes: Sequence[int] | None) -> None:
     record, held = guard.record, guard.held
     if guard.scenario != "domain":
         if classes is None:
@@ -95,7 +83,7 @@ def _begin_classes(guard: Guard, classes: Sequence[int] | None) -> None:
         held.seen = tuple(sorted({*record.before, *record.classes}))
 
 
-def _begin_method(guard: Guard) -> None:
+def _begin_method(guard: Guarding) -> None:
     """The method's part of it; again where the model turns out to have other outputs than were thought."""
     record, held = guard.record, guard.held
     held.generator = generator(guard.seed, f"method/{held.learnt}", guard.device)
@@ -110,17 +98,17 @@ def _begin_method(guard: Guard) -> None:
         guard.stepper.begin(_context(guard, Nothing()))
 
 
-def _width(guard: Guard) -> int | None:
+def _width(guard: Guarding) -> int | None:
     """The model's outputs, where they are known."""
     return plain_width(guard.model) if guard.record.width is None else guard.record.width
 
 
-def _all_known(guard: Guard, width: int | None) -> None:
+def _all_known(guard: Guarding, width: int | None) -> None:
     if width is not None and guard.outputs_known > width:
         raise MethodError(f"known={guard.outputs_known}: the model gives {width} outputs; expected at most as many")
 
 
-def sees(guard: Guard, width: int) -> None:
+def sees(guard: Guarding, width: int) -> None:
     """See `Guard.sees`."""
     record, held = guard.record, guard.held
     if record.width == width:
@@ -142,7 +130,7 @@ def sees(guard: Guard, width: int) -> None:
         guard.bind()
 
 
-def ask(guard: Guard, x: Tensor) -> None:
+def ask(guard: Guarding, x: Tensor) -> None:
     """Asks the model for the number of its outputs, once."""
     if guard.record.width is None and len(x):
         p = guard.theta.tensors[0]
@@ -158,7 +146,7 @@ def ask(guard: Guard, x: Tensor) -> None:
             sees(guard, output.shape[1])
 
 
-def check_active(guard: Guard, y: Tensor) -> None:
+def check_active(guard: Guarding, y: Tensor) -> None:
     """Raises `DataError` for labels whose outputs are not active."""
     active = active_classes(guard.objective)
     if active is not None and y.device.type == active.device.type == "cpu":  # elsewhere looking would be waiting
@@ -170,7 +158,7 @@ def check_active(guard: Guard, y: Tensor) -> None:
 
 
 # --- end ----------------------------------------------------------------------------------------------------------------
-def consolidate(guard: Guard, data: Any) -> None:
+def consolidate(guard: Guarding, data: Any) -> None:
     """See `Guard.consolidate`."""
     record = guard.record
     examples: Examples = _brought(guard, data)
@@ -208,7 +196,7 @@ def consolidate(guard: Guard, data: Any) -> None:
     record.marked = mark(guard.theta.tensors) if guard.acts else None
 
 
-def rehearse(guard: Guard, data: Any) -> None:
+def rehearse(guard: Guarding, data: Any) -> None:
     """See `Guard.rehearse`."""
     if not guard.record.open:
         raise MethodError("rehearse tries the end of a task, and none has begun: guard.begin()")
@@ -221,7 +209,7 @@ def rehearse(guard: Guard, data: Any) -> None:
     try_end_on(guard, Tensors(chunk.x, chunk.y, raw=True), examples.count)
 
 
-def try_end_on(guard: Guard, few: Examples, count: int = 0) -> None:
+def try_end_on(guard: Guarding, few: Examples, count: int = 0) -> None:
     """The end of the task on few examples; nothing of it is kept."""
     guard.tried = True
     if "end" not in guard.acts:
@@ -233,7 +221,7 @@ def try_end_on(guard: Guard, few: Examples, count: int = 0) -> None:
         try_end(guard.method, guard.state, replace(_context(guard, few), count=count), guard.warn)
 
 
-def _show(guard: Guard, examples: Examples) -> None:
+def _show(guard: Guarding, examples: Examples) -> None:
     """The method stores examples on which no step was taken: those of a model that was trained elsewhere."""
     if not guard.method.traits.stores:
         raise MethodError(
@@ -249,7 +237,7 @@ def _show(guard: Guard, examples: Examples) -> None:
             guard.costs.forward += len(chunk.y)
 
 
-def _brought(guard: Guard, data: Any) -> Finite:
+def _brought(guard: Guarding, data: Any) -> Finite:
     """Somebody's data as examples."""
     labels = not guard.method.traits.unlabelled
     if isinstance(data, Tensor):
@@ -260,7 +248,7 @@ def _brought(guard: Guard, data: Any) -> Finite:
     return Finite(found, active_classes(guard.objective) if labels or "observe" in guard.acts else None)
 
 
-def _context(guard: Guard, examples: Examples) -> TaskContext:
+def _context(guard: Guarding, examples: Examples) -> TaskContext:
     return TaskContext(
         guard.model,
         guard.theta,
@@ -278,17 +266,17 @@ def _context(guard: Guard, examples: Examples) -> TaskContext:
     )
 
 
-def _no_reset(guard: Guard) -> None:
+def _no_reset(guard: Guarding) -> None:
     raise MethodError(f"{guard.method.name} cannot restart a network that it does not own")
 
 
 # --- the weights --------------------------------------------------------------------------------------------------------
-def _writes(guard: Guard) -> int:
+def _writes(guard: Guarding) -> int:
     """How often the weights were written to."""
     return sum(t._version for t in guard.theta.tensors)
 
 
-def _same_weights(guard: Guard) -> None:
+def _same_weights(guard: Guarding) -> None:
     now = stepped(guard.model, guard.optimizer)
     own = {id(t) for t in guard.theta.tensors}
     there = {id(t) for _, t in Vector.of(guard.model)}
@@ -299,14 +287,14 @@ def _same_weights(guard: Guard) -> None:
         )
 
 
-def _others(guard: Guard) -> Vector:
+def _others(guard: Guarding) -> Vector:
     """Weights that may train, and that the guard's optimiser does not step."""
     own = {id(t) for t in guard.theta.tensors}
     found = [(name, t) for name, t in Vector.of(guard.model) if id(t) not in own]
     return Vector(tuple(name for name, _ in found), [t for _, t in found])
 
 
-def _unheld(guard: Guard) -> tuple[float, float] | None:
+def _unheld(guard: Guarding) -> tuple[float, float] | None:
     """A mark of those that no other guard holds either; None where there are none, or it does not matter."""
     if not guard.acts & {"gradient", "project"}:
         return None
@@ -314,7 +302,7 @@ def _unheld(guard: Guard) -> tuple[float, float] | None:
     return mark(loose) if loose else None
 
 
-def _report_unheld(guard: Guard) -> None:
+def _report_unheld(guard: Guarding) -> None:
     """Reports weights that trained in this task and that no guard holds."""
     before, now = guard.watched.unheld, _unheld(guard)
     if before is not None and now is not None and before != now:

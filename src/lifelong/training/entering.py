@@ -4,47 +4,66 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
+from ..core.contexts import Spec
 from ..core.errors import DataError, MethodError
 from ..core.examples import Examples, Tensors
 from ..core.growth import Growth
-from ..core.method import Method
-from ..core.random import derive, untouched
-from ..core.ranks import ALONE, Ranks
-from ..core.stream import Scenario, Task
+from ..core.random import derive, generator, untouched
+from ..core.ranks import ALONE
+from ..core.stream import Task
 from ..core.vector import Vector
-from . import evaluation
+from .first_batch import written
+from .learning import Learning
+from .plan import Allowed, Position
 from .protected import by_a_guard, by_a_learner
-from .settings import Training
 from .task_end import not_held, try_end
 
-if TYPE_CHECKING:
-    from .learner import Learner
-
-__all__ = ["go_together", "known_outputs", "learnable", "make_room", "others_hold", "try_on_few", "unheld"]
+__all__ = ["called", "enter", "known_outputs", "learnable", "make_room", "others_hold", "try_on_few", "unheld"]
 
 FEW = 8  # examples on which the end of a task is tried
 
 
-def go_together(
-    net: nn.Module, method: Method, training: Training, scenario: Scenario, grows: bool, ranks: Ranks
-) -> None:
-    """Raises `MethodError` where these do not go together."""
-    method.check(scenario)
-    if not isinstance(net, nn.Module):
-        raise MethodError(f"net {net!r}: expected a torch.nn.Module, such as MLP((100,))(stream.shape, stream.outputs)")
-    if not isinstance(training, Training):
-        raise MethodError(f"training {training!r}: expected Training(lr=..., epochs=...)")
-    method.check_net(net)
-    method.check_ranks(ranks)
-    if grows and scenario != "class":
+def called(task: Task) -> str:
+    """By what a task that was left in the middle is known again."""
+    return f"{task.name!r} of {len(task.train)} examples"
+
+
+def enter(learner: Learning, task: Task) -> None:
+    """A task begins: the network gets the outputs that it needs, and the method is told."""
+    now = Vector.of(learner.net)
+    if [id(t) for t in now.tensors] != [id(t) for t in learner.theta.tensors]:
+        changed = sorted({*now.names} ^ {*learner.theta.names}) or ["replaced"]
         raise MethodError(
-            f"outputs grow where classes come unannounced, in the scenario 'class'; this one is {scenario!r}: say grows=False"
+            f"the network has other trainable weights than this learner was made with ({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}), "
+            "and its optimizer and method know nothing of them: freeze or unfreeze before Learner(...) is made"
         )
+    learner.modes = learner.modes.look(learner.net)
+    learnable(task)
+    learner.outputs.check(task)
+    if learner.spec is None:
+        others_hold(learner)
+        learner.stepper.init(Spec(task.train.shape, learner.width(task), learner.scenario, learner.seed))
+        learner.outputs.adopt(task, not learner.learnt)
+        known_outputs(learner)
+    make_room(learner, task)
+    assert learner.spec is not None
+    learner.allowed = None
+    if learner.limit is not None:  # what the end of a task costs is set aside
+        until = learner.limit - learner.ending
+        learner.allowed = Allowed(until - learner.costs.passes, until)
+    if learner.training.reset_optimizer and learner.learnt:
+        learner.bind(learner.make_optimizer(learner.net))
+    learner.outputs.meet(task, learner.spec.outputs)
+    learner.held.generator = generator(learner.seed, f"method/{learner.learnt}", learner.device)
+    if "grow" in learner.method.acts:
+        learner.grow(learner.method.grow(learner.state, learner.net, task))
+    learner.stepper.at(learner.objective(task))
+    learner.stepper.begin(learner.context(task.train, task))
+    learner.buffers = written(learner.net)
+    learner.at = Position(called(task))
 
 
 def learnable(task: Task) -> None:
@@ -64,7 +83,7 @@ def learnable(task: Task) -> None:
         )
 
 
-def make_room(learner: Learner, task: Task) -> None:
+def make_room(learner: Learning, task: Task) -> None:
     """Gives the network more outputs where the task needs them and it may grow.
 
     Raises:
@@ -75,7 +94,7 @@ def make_room(learner: Learner, task: Task) -> None:
     low, high = int(labels.min()), max(int(labels.max()), task.outputs - 1)
     if learner.grows and high >= learner.spec.outputs and low >= 0:
         learner.grow([Growth("outputs", size=high + 1, seed=derive(learner.seed, f"outputs/{high + 1}"))])
-        width = evaluation.width(learner, task)
+        width = learner.width(task)
         if width != high + 1:
             raise MethodError(
                 f"the network's last linear layer got {high + 1} outputs, and the network gives {width}: name the layer that decides "
@@ -88,7 +107,7 @@ def make_room(learner: Learner, task: Task) -> None:
         )
 
 
-def others_hold(learner: Learner) -> None:
+def others_hold(learner: Learning) -> None:
     """Reports what a learner or a guard before holds of these weights, and this one does not."""
     if not learner.method.acts:
         return
@@ -107,7 +126,7 @@ def others_hold(learner: Learner) -> None:
         )
 
 
-def known_outputs(learner: Learner) -> None:
+def known_outputs(learner: Learning) -> None:
     """What a method cannot hold of them is refused or reported."""
     assert learner.spec is not None
     if not learner.known:
@@ -129,7 +148,7 @@ def known_outputs(learner: Learner) -> None:
     )
 
 
-def try_on_few(learner: Learner, own: Examples, task: Task | None) -> None:
+def try_on_few(learner: Learning, own: Examples, task: Task | None) -> None:
     """The end of a task on a few examples and a copy of the network, before the first is learnt: what cannot be is said now. A method with
     a loop of its own may need more examples than a few, and is not tried."""
     if "end" not in learner.method.acts or not learner.method.portable:
@@ -150,7 +169,7 @@ def try_on_few(learner: Learner, own: Examples, task: Task | None) -> None:
     )
 
 
-def unheld(learner: Learner) -> None:
+def unheld(learner: Learning) -> None:
     """Reports what a penalty does not hold."""
     if learner.learnt and learner.method.traits.penalises:
         with learner.modes.training(learner.net):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +14,16 @@ from ..core.examples import Tensors
 from ..core.modes import evaluating
 from ..core.objective import Classification, Objective
 from ..core.stream import Task
+from .learning import Learning
+from .outputs import logits
 
-if TYPE_CHECKING:
-    from .learner import Learner
-
-__all__ = ["answers", "evaluate", "placed", "rows_at_once", "scores", "width"]
+__all__ = ["answers", "evaluate", "rows_at_once", "scores"]
 
 ROWS = 512  # examples evaluated at once
 BYTES = 2**26  # of inputs fetched at once, where so many examples would be more
 
 
-def scores(learner: Learner, x: Any, task: Task | None = None) -> Tensor:
+def scores(learner: Learning, x: Any, task: Task | None = None) -> Tensor:
     """Scores ``[B, C]`` of raw inputs; see `Learner.scores`."""
     if learner.scenario == "task" and task is None:
         raise MethodError("the scenario 'task' needs to know the task: predict(x, task)")
@@ -41,7 +40,7 @@ def scores(learner: Learner, x: Any, task: Task | None = None) -> Tensor:
     return _scores(learner, x, objective, None if task is None else task.index)
 
 
-def evaluate(learner: Learner, task: Task) -> tuple[float, int, float]:
+def evaluate(learner: Learning, task: Task) -> tuple[float, int, float]:
     """Accuracy on the test examples of a task, how many there are, and the seconds it took."""
     began = time.perf_counter()
     learner.outputs.check(task)
@@ -66,54 +65,25 @@ def evaluate(learner: Learner, task: Task) -> tuple[float, int, float]:
     return accuracy, n, seconds
 
 
-def _scores(learner: Learner, x: Tensor, objective: Objective, task: int | None) -> Tensor:
+def _scores(learner: Learning, x: Tensor, objective: Objective, task: int | None) -> Tensor:
     """What the learner answers, outputs that are not active at −∞."""
     if "predict" in learner.method.acts:
         told = task if learner.scenario == "task" or learner.method.traits.oracle else None
         with torch.no_grad(), evaluating(learner.net):
-            found = learner.method.predict(learner.state, learner.net, placed(learner, x), told)
+            found = learner.method.predict(learner.state, learner.net, learner.placed(x), told)
     else:
         found = answers(learner, x)
     return objective.logits(found) if isinstance(objective, Classification) else found
 
 
 @torch.no_grad()
-def answers(learner: Learner, x: Tensor) -> Tensor:
+def answers(learner: Learning, x: Tensor) -> Tensor:
     """What the network that learns gives, in evaluation mode: logits ``[B, C]``."""
     with evaluating(learner.net):
-        return _logits(learner.net(placed(learner, x)))
+        return logits(learner.net(learner.placed(x)))
 
 
-def placed(learner: Learner, x: Tensor) -> Tensor:
-    """Inputs where the network is, in its precision."""
-    return x.to(learner.device, learner.dtype if x.is_floating_point() else None)
-
-
-def rows_at_once(learner: Learner, most: int, task: Task | None = None) -> int:
+def rows_at_once(learner: Learning, most: int, task: Task | None = None) -> int:
     """How many examples are fetched at once: `most`, or fewer where they are large."""
     shape = learner.spec.shape if learner.spec is not None else () if task is None else task.test.shape
     return min(most, max(1, BYTES // (4 * max(1, math.prod(shape)))))
-
-
-def width(learner: Learner, task: Task | None) -> int:
-    """How many outputs the network gives to the inputs of a task."""
-    if task is None:
-        raise MethodError("the network's outputs are not known before its first task")
-    x = placed(learner, next(task.test.all(2)).x)
-    try:
-        with torch.no_grad(), evaluating(learner.net):
-            output = learner.net(x)
-    except (RuntimeError, IndexError, ValueError) as error:
-        numbers = "" if x.is_floating_point() else "; layers of weights take x.float(), an embedding takes indices"
-        raise MethodError(
-            f"the network cannot take the inputs of task {task.name!r}, {x.dtype} {list(x.shape[1:])} each "
-            f"({str(error).splitlines()[0]}){numbers}"
-        ) from error
-    return int(_logits(output).shape[1])
-
-
-def _logits(output: Any) -> Tensor:
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
-    return output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +18,13 @@ from ..core.growth import Growth
 from ..core.stream import Task
 from ..nets.growing import grow
 from .first_batch import Modes
+from .learning import Learning
 from .plan import Allowed, Position
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 __all__ = ["load", "saved"]
 
 
-def saved(learner: Learner) -> dict[str, Any]:
+def saved(learner: Learning) -> dict[str, Any]:
     """All that learning has changed: ``tensors`` by name, and ``meta`` that is plain JSON."""
     parts = {
         "net": dict(learner.net.state_dict()),
@@ -60,7 +58,7 @@ def saved(learner: Learner) -> dict[str, Any]:
     return {"tensors": {k: v.detach().clone() for k, v in tensors.items()}, "meta": meta}
 
 
-def load(learner: Learner, saved: dict[str, Any], past: Iterable[Task]) -> None:
+def load(learner: Learning, saved: dict[str, Any], past: Iterable[Task]) -> None:
     """Brings `learner` to where `saved` was taken; see `Learner.load_state_dict`."""
     meta = saved["meta"]
     tensors = {k: v.clone() for k, v in saved["tensors"].items()}  # learning writes into them
@@ -79,7 +77,7 @@ def load(learner: Learner, saved: dict[str, Any], past: Iterable[Task]) -> None:
         learner.note()
 
 
-def _check_method(learner: Learner, meta: dict[str, Any]) -> None:
+def _check_method(learner: Learning, meta: dict[str, Any]) -> None:
     if meta["method"] != learner.method.name:
         raise MethodError(
             f"this was saved by the method {meta['method']!r}, not {learner.method.name!r}: build the learner with that"
@@ -90,7 +88,7 @@ def _check_method(learner: Learner, meta: dict[str, Any]) -> None:
         raise MethodError(f"this was saved by a learner with {'; '.join(others)}: build the learner as it was")
 
 
-def _load_network(learner: Learner, meta: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _load_network(learner: Learning, meta: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """The network, grown as it was, and its optimiser."""
     growth = state_io.join(list[Growth], meta["growth"], {}, "growth")
     trained = state_io.join(dict[str, Tensor], meta["net"], tensors, "net")
@@ -123,7 +121,7 @@ def _load_network(learner: Learner, meta: dict[str, Any], tensors: dict[str, Ten
     learner.random = tensors["random"]
 
 
-def _load_method(learner: Learner, meta: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def _load_method(learner: Learning, meta: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """What the method holds."""
     held = learner.held
     held.generator = torch.Generator(device=learner.device)
@@ -137,7 +135,7 @@ def _load_method(learner: Learner, meta: dict[str, Any], tensors: dict[str, Tens
         held.state = learner.method.placed(state, learner.theta.tensors[0])
 
 
-def _load_place(learner: Learner, meta: dict[str, Any]) -> None:
+def _load_place(learner: Learning, meta: dict[str, Any]) -> None:
     """How far the stream has been learnt, and what outputs stand for."""
     outputs, spec = learner.outputs, learner.spec
     outputs.seen = state_io.join(tuple[int, ...], meta["seen"], {}, "tasks")
@@ -154,7 +152,7 @@ def _load_place(learner: Learner, meta: dict[str, Any]) -> None:
     learner.ending = meta.get("ending", 0)
 
 
-def _check_shapes(learner: Learner, growth: Sequence[Growth], trained: dict[str, Tensor]) -> None:
+def _check_shapes(learner: Learning, growth: Sequence[Growth], trained: dict[str, Tensor]) -> None:
     """Raises `MethodError` where the learner's network, grown so, has other weights than these; nothing is changed."""
     fix = "build the learner with the network as it was first built, with the outputs that it had then even if it has grown since"
     net = learner.net if learner.ungrown is None else learner.ungrown

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..core.errors import DataError
+from ..core.errors import DataError, MethodError
+from ..core.modes import evaluating
 from ..core.stream import Scenario, Task
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "logits", "width"]
 
 
 @final
@@ -84,3 +85,28 @@ class Outputs:
                 f"task {task.name!r} calls class {c} {names[c]!r}, {what}: number the new data's classes after those it knows, with "
                 "stream_of(..., classes=learner.class_names); where they are meant to be one, replace(task, class_names=())"
             )
+
+
+def width(net: nn.Module, x: Tensor, of: str) -> int:
+    """How many outputs a network gives to inputs, which an error calls the inputs `of`."""
+    try:
+        with torch.no_grad(), evaluating(net):
+            output = net(x)
+    except (RuntimeError, IndexError, ValueError) as error:
+        numbers = "" if x.is_floating_point() else "; layers of weights take x.float(), an embedding takes indices"
+        raise MethodError(
+            f"the network cannot take the inputs {of}, {x.dtype} {list(x.shape[1:])} each ({str(error).splitlines()[0]}){numbers}"
+        ) from error
+    return int(logits(output).shape[1])
+
+
+def logits(output: Any) -> Tensor:
+    """What a network gave, as logits ``[B, C]``.
+
+    Raises:
+        MethodError: it is something else.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        got = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise MethodError(f"the network must give logits [B, C]; got {got}: wrap it so that it does")
+    return output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,16 @@ from ..core.objective import Labels
 from ..core.random import generator
 from ..core.segments import Segment
 from . import evaluation
+from .learning import Learning
 
-if TYPE_CHECKING:
-    from .learner import Learner
-
-__all__ = ["CHUNK", "broken", "chunk_of_steps", "done", "enough", "expansion", "train"]
+__all__ = ["CHUNK", "chunk_of_steps", "done", "enough", "expansion", "train"]
 
 CHUNK = (
     1024  # examples fetched at once, and between two pauses: large enough to cost nothing, small enough to stop soon
 )
 
 
-def train(learner: Learner, examples: Examples, steps: int) -> Iterator[Tensor]:
+def train(learner: Learning, examples: Examples, steps: int) -> Iterator[Tensor]:
     """Runs the present task's steps from where it stands, a chunk at a time."""
     assert learner.at is not None
     size = learner.training.batch_size
@@ -59,29 +57,22 @@ def train(learner: Learner, examples: Examples, steps: int) -> Iterator[Tensor]:
         first, last = bad.tolist()
         if learner.ranks.total(int(first >= 0)):
             where = f"in steps {first} to {last} of {steps}" if first >= 0 else "on another rank"
-            raise broken(learner, f"the loss is no finite number {where}")
+            raise learner.broken(f"the loss is no finite number {where}")
         yield loss
 
 
-def broken(learner: Learner, what: str) -> TrainingError:
-    return TrainingError(
-        f"{what} (task {learner.learnt + 1}): lower the learning rate (now {learner.training.lr}) or the method's strength "
-        f"({learner.method}), or look for inputs that are NaN or far too large"
-    )
-
-
-def done(learner: Learner, steps: int) -> bool:
+def done(learner: Learning, steps: int) -> bool:
     assert learner.at is not None
     return learner.at.step >= steps or (learner.at.step > 0 and _spent(learner))
 
 
-def _spent(learner: Learner) -> bool:
+def _spent(learner: Learning) -> bool:
     """Whether one more step would cost more than the task is allowed."""
     assert learner.at is not None
     return learner.allowed is not None and learner.costs.passes + learner.at.cost > learner.allowed.until
 
 
-def _halve(learner: Learner) -> None:
+def _halve(learner: Learning) -> None:
     """The learning rate of the present epoch."""
     if learner.training.halve_every is not None:
         assert learner.at is not None
@@ -90,10 +81,10 @@ def _halve(learner: Learner) -> None:
             group["lr"] = first * 0.5 ** (learner.at.epoch // learner.training.halve_every)
 
 
-def chunk_of_steps(learner: Learner, chunk: Chunk, size: int, most: int) -> tuple[Tensor, int]:
+def chunk_of_steps(learner: Learning, chunk: Chunk, size: int, most: int) -> tuple[Tensor, int]:
     """One step for each batch of `chunk`, at most `most`; gives the last loss and how many steps were taken."""
     assert learner.at is not None
-    x, y = evaluation.placed(learner, chunk.x), _targets(learner, chunk)
+    x, y = learner.placed(chunk.x), _targets(learner, chunk)
     loss = torch.zeros(())
     done = 0
     for start in range(0, len(chunk.y), size):
@@ -107,13 +98,13 @@ def chunk_of_steps(learner: Learner, chunk: Chunk, size: int, most: int) -> tupl
     return loss.detach(), done
 
 
-def _targets(learner: Learner, chunk: Chunk) -> Any:
+def _targets(learner: Learning, chunk: Chunk) -> Any:
     """What the examples are held to: each among the outputs that it knows to be active, where it does."""
     y, own = chunk.y.to(learner.device), chunk.mask
     return y if own is None else Labels(y, own.to(learner.device).expand(len(y), -1))
 
 
-def _step(learner: Learner, new: Segment) -> Tensor:
+def _step(learner: Learning, new: Segment) -> Tensor:
     """One step; gives its loss."""
     stepper, optimizer, together = learner.stepper, learner.optimizer, learner.ranks.world > 1
     whole = stepper.batch(new)
@@ -138,7 +129,7 @@ def _step(learner: Learner, new: Segment) -> Tensor:
     return loss
 
 
-def expansion(learner: Learner, context: TaskContext) -> list[Growth]:
+def expansion(learner: Learning, context: TaskContext) -> list[Growth]:
     """What the method enlarges, by the accuracy on the training examples of the network that learns, whatever answers when it is done."""
     correct, n = 0, 0
     with learner.own_random():  # a data set may draw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,16 +11,14 @@ from ..core.errors import DataError, MethodError, TrainingError
 from ..core.examples import Examples, Tensors
 from ..core.loaders import finite
 from ..core.stream import Task
-from .entering import try_on_few
+from .entering import enter, try_on_few
+from .learning import Learning
 from .task_loop import CHUNK, chunk_of_steps, enough
-
-if TYPE_CHECKING:
-    from .learner import Learner
 
 __all__ = ["finish", "step"]
 
 
-def step(learner: Learner, x: Tensor, y: Tensor) -> Tensor:
+def step(learner: Learning, x: Tensor, y: Tensor) -> Tensor:
     """See `Learner.step`."""
     if not learner.method.portable or learner.scenario == "task":
         what = f"{learner.method.name} needs" if not learner.method.portable else "the scenario 'task' has"
@@ -37,10 +34,10 @@ def step(learner: Learner, x: Tensor, y: Tensor) -> Tensor:
     finite(x, "this batch")
     batch, classes = Tensors(x, y), tuple(sorted(set(y.tolist())))
     if learner.at is not None and learner.scenario == "class" and not set(classes) <= set(learner.seen):
-        learner.finish()
+        finish(learner, None)
     with learner.own_random():
         if learner.at is None:
-            learner.enter(Task(f"task {learner.learnt + 1}", batch, batch, classes))
+            enter(learner, Task(f"task {learner.learnt + 1}", batch, batch, classes))
             if not learner.learnt:
                 try_on_few(learner, batch, None)
         assert learner.at is not None
@@ -56,7 +53,7 @@ def step(learner: Learner, x: Tensor, y: Tensor) -> Tensor:
     return loss
 
 
-def finish(learner: Learner, examples: Examples | None) -> None:
+def finish(learner: Learning, examples: Examples | None) -> None:
     """See `Learner.finish`."""
     if learner.at is None:
         return
