@@ -24,7 +24,7 @@ from typing import Any
 
 from harness import Benchmark, seconds
 
-LIFELONG = [sys.executable, "-m", "lifelong.cli"]
+LIFELONG = [sys.executable, "-m", "lifelong"]
 RUN = [
     "run",
     "--stream",

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from harness import Benchmark
 
-LIFELONG = [sys.executable, "-m", "lifelong.cli"]
+LIFELONG = [sys.executable, "-m", "lifelong"]
 RUN = [
     *("run", "--stream", "permuted", "--stream.tasks", "5", "--stream.seed", "0", "--net.hidden", "100,100"),
     *("--lr", "0.05", "--threads", "1", "--every", "2"),

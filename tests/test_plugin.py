@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -35,7 +36,7 @@ def run(command: list[str], cwd: Path, site: Path | None = None) -> str:
 
 
 def test_the_command_line_finds_what_it_adds(installed: Path, tmp_path: Path) -> None:
-    lifelong = [sys.executable, "-c", "from lifelong.cli import main; main()"]
+    lifelong = [sys.executable, "-c", "import sys; from lifelong.cli import main; sys.exit(main())"]
     listed = run([*lifelong, "methods"], tmp_path, installed)
     assert "pull" in listed
     assert "lifelong-pull" in listed
@@ -45,6 +46,16 @@ def test_the_command_line_finds_what_it_adds(installed: Path, tmp_path: Path) ->
     run([*lifelong, "run", *given], tmp_path, installed)
     assert "pull" in (tmp_path / "run" / "results.csv").read_text(encoding="utf-8")
     assert (tmp_path / "run" / "report.html").stat().st_size
+    config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    assert config.partition("sha256:")[2].count("lifelong_pull.") == 3
+    site = tmp_path / "site"
+    shutil.copytree(installed, site)
+    for source in site.rglob("*.py"):
+        source.write_text(source.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    with pytest.raises(
+        AssertionError, match="has changed since this run began"
+    ):  # its SHA-256 is recorded as that of any code is
+        run([*lifelong, "resume", "run"], tmp_path, site)
 
 
 def test_its_own_tests_pass(installed: Path) -> None:

@@ -12,11 +12,12 @@ from lifelong.core.chain import chain
 from lifelong.core.contexts import Spec, StepContext, TaskContext
 from lifelong.core.errors import MethodError
 from lifelong.core.examples import Examples
-from lifelong.core.method import GROUPS, Answers, AtTaskEdges, Exports, InStep, Method, OwnsLoop, Traits
+from lifelong.core.method import GROUPS, Answers, AtTaskEdges, Exports, InStep, Method, OwnsLoop, Traits, is_method
 from lifelong.core.registry import METHODS
 from lifelong.core.segments import Batch, Segment
 from lifelong.core.vector import Vector
 from lifelong.methods import EWC, L2
+from toys import toy_learner, toy_stream
 
 
 def test_the_groups_hold_every_slot_once() -> None:
@@ -147,3 +148,105 @@ def test_what_a_method_says_of_itself_is_traits(name: str) -> None:
     assert isinstance(method.traits, Traits)
     hidden = {f.name for f in fields(Traits)} & set(dir(type(method)))
     assert hidden <= {f.name for f in fields(method)}, hidden  # a hyperparameter may have a trait's name
+
+
+# --- what would be passed over in silence ---------------------------------------------------------------------------------
+class Former(Method):
+    def examples(self, state: Any, net: Any, batch: Any, generator: Any) -> Any:  # type: ignore[override]
+        return batch
+
+
+class FormerLoss(Method):
+    def criterion(self, state: Any, net: Any, batch: Any, output: Any) -> Any: ...
+
+
+class FormerPasses(Method):
+    def aside(self, state: Any, own: int, learnt: int) -> Any: ...
+
+
+class FormerFlag(Method):
+    restarts: ClassVar[bool] = True
+
+
+class FormerRests(Method):
+    rests = True
+
+
+class FormerProperty(Method):
+    @property
+    def masks(self) -> bool:
+        return True
+
+
+class SaysPortable(Method):
+    portable: ClassVar[bool] = True  # type: ignore[assignment]
+
+
+class Misspelt(Method):
+    def gradiant(self, state: Any, grads: Any, context: Any) -> Any: ...
+
+
+class OtherArguments(Method):
+    def gradient(self, state: Any, theta: Any, grads: Any, grad_of: Any) -> Any: ...  # type: ignore[override]
+
+
+@dataclass(frozen=True)
+class NamedLikeASlot(Method):
+    data: int = 3  # type: ignore[assignment]
+
+
+class ConstantLikeASlot(Method):
+    loss = "mse"  # type: ignore[assignment]
+
+
+class Inherits(Misspelt):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Former, r"Former\.examples is no slot: it is `segments\(state, batch, context\)` now"),
+        (FormerLoss, r"FormerLoss\.criterion is no slot: give a segment an `objective`"),
+        (FormerPasses, r"FormerPasses\.aside is no slot: it is `extra_passes"),
+        (FormerFlag, r"FormerFlag\.restarts is read by nobody: .* return Traits\(restarts=True\)"),
+        (FormerRests, r"FormerRests\.rests is read by nobody: .* return Traits\(idles=True\)"),
+        (FormerProperty, r"FormerProperty\.masks is read by nobody: .* return Traits\(masks=True\)"),
+        (SaysPortable, r"SaysPortable\.portable is read by nobody: it follows from the slots"),
+        (Misspelt, r"no slot called 'gradiant' \(did you mean 'gradient'\?\)"),
+        (Inherits, r"Misspelt\.gradiant: there is no slot called 'gradiant'"),
+        (
+            OtherArguments,
+            r"gradient takes \(state, grads, context\), and OtherArguments\.gradient has \(state, theta, grads, grad_of\)",
+        ),
+        (NamedLikeASlot, r"NamedLikeASlot\.data is a hyperparameter, and 'data' is a slot: call it something else"),
+        (ConstantLikeASlot, r"ConstantLikeASlot\.loss is a str, and 'loss' is a slot"),
+    ],
+)
+def test_what_nobody_would_call_is_refused_when_a_method_is_used(kind: type[Method], said: str) -> None:
+    for use in (is_method, lambda m: chain(L2(), m), lambda m: toy_learner(m, toy_stream("domain"))):
+        with pytest.raises(MethodError, match=said):
+            use(kind())
+
+
+def test_helpers_of_any_other_name_stay() -> None:
+    @dataclass(frozen=True)
+    class Helped(Method):
+        once: bool = False  # a hyperparameter may have a trait's name
+
+        def gradient(self, state: None, grads: Vector, *more: Any, scale: float = 1.0) -> Vector:
+            return grads
+
+        def size(self) -> int:  # near `resize`, which takes another number of arguments
+            return 1
+
+        def losses(self, output: Tensor) -> Tensor:
+            return output
+
+        def _gradiant(self, state: None, grads: Vector, context: Any) -> Vector:
+            return grads
+
+        def penalty(self, state: None, theta: Vector, context: Any) -> Any: ...
+
+    assert is_method(Helped())
+    assert all(is_method(METHODS[name].load()()) for name in METHODS)

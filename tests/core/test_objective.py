@@ -227,3 +227,9 @@ def test_what_follows_from_the_losses_alone() -> None:
     assert active_classes(objective) is None
     with torch.no_grad():
         torch.testing.assert_close(objective.pull(f, y), y - f)  # within a slot as well
+
+
+def test_classification_is_final() -> None:
+    """Its `loss` does not ask its `losses`: what a subclass overrides there would do nothing."""
+    with pytest.raises(MethodError, match=r"Weighted derives from Classification.*derive it from Objective"):
+        type("Weighted", (Classification,), {})

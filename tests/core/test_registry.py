@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from lifelong.core import code
-from lifelong.core.errors import MethodError
+from lifelong.core.errors import LifelongWarning, MethodError, nearest
 from lifelong.core.method import Method
 from lifelong.core.method_index import index
-from lifelong.core.registry import METHODS, NETS, STREAMS, find
+from lifelong.core.registry import METHODS, NETS, STREAMS, Table, find
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -81,3 +82,37 @@ def test_code_that_cannot_be_had(reference: str, said: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MethodError, match=said):
         code.load(reference)
+
+
+def test_a_file_imports_what_is_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "beside_it.py").write_text("seven = 7\n")
+    (tmp_path / "there" / "own.py").write_text("from beside_it import seven\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert code.load("./there/own.py:seven") == 7
+    assert sys.path == before
+
+
+def test_the_names_of_the_version_before_are_known() -> None:
+    assert (
+        nearest("--replay.slots", ["--replay.fill", "--replay.buffer_size"])
+        == " (did you mean '--replay.buffer_size'?)"
+    )
+    assert nearest("replay.batch", ["replay.batch_size"]) == " (did you mean 'replay.batch_size'?)"
+
+
+def test_names_that_two_packages_give_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's own name stays its own; of two others the first by its value has the name."""
+    points = [
+        EntryPoint(n, v, "lifelong.methods") for n, v in (("pull", "b:Pull"), ("pull", "a:Pull"), ("ewc", "c:EWC"))
+    ]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
+    table = Table("method", lambda: {"ewc": METHODS["ewc"]})
+    with pytest.warns(LifelongWarning) as said:
+        entries = table.entries
+    assert [str(w.message).split(":")[0] for w in said] == [
+        "the package unknown names a method 'ewc', which is that of lifelong here",
+        "the package unknown names a method 'pull', which is that of unknown here",
+    ]
+    assert (entries["pull"].target, entries["ewc"].target) == ("a:Pull", METHODS["ewc"].target)

@@ -43,7 +43,7 @@ SMALL = ["--stream", "turning", "--stream.tasks", "2", "--stream.examples", "100
 
 def lifelong(*arguments: str, bare: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "lifelong.cli", *arguments],
+        [sys.executable, "-m", "lifelong", *arguments],
         env={**os.environ, "PYTHONPATH": str(bare)},
         capture_output=True,
         text=True,

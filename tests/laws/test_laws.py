@@ -13,7 +13,7 @@ from lifelong.core.method import Method
 from lifelong.core.random import generator
 from lifelong.core.registry import METHODS, STREAMS
 from lifelong.core.stream import Stream
-from lifelong.methods import Finetune
+from lifelong.methods import Augment, Finetune
 from lifelong.testing import METHOD_LAWS, STREAM_LAWS, toy_net, toy_stream
 from lifelong.testing.laws import same, weights
 from lifelong.testing.method_laws import MOMENTUM, learnt
@@ -45,6 +45,7 @@ def _cases() -> list[Any]:
             for law in METHOD_LAWS:
                 if i == 0 or law.__name__ in OF_ALL_VARIANTS:
                     cases += [pytest.param(law, entry.load()(**given), id=f"{name}-{i}-{law.__name__}")]
+    cases += [pytest.param(law, Augment(shift=1), id=f"augment-0-{law.__name__}") for law in METHOD_LAWS]  # in no list
     return cases
 
 

@@ -480,7 +480,6 @@ def test_a_function_among_the_constants_is_the_same_in_another_process() -> None
     @dataclass(frozen=True)
     class Own(Method):
         name: ClassVar[str] = "own"
-        ranks: ClassVar[bool] = True
         change: Any = None
 
         def gradient(self, state: None, theta: Vector, g: Vector, *rest: Any) -> Vector:

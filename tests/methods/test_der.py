@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lifelong.core.contexts import Spec
+from lifelong.core.growth import IndexMap
 from lifelong.core.objective import Classification
 from lifelong.core.random import generator
+from lifelong.core.segments import Segment
+from lifelong.core.vector import Vector
 from lifelong.methods import DER, DERpp
 from lifelong.training.settings import Training
 from rehearsal_cases import after, batch_of, step_context
@@ -51,3 +59,20 @@ def test_the_answers_kept_are_those_of_the_moment() -> None:
     now = learner.net(memory.slots["x"][: memory.filled])
     assert not torch.allclose(now, memory.slots["logits"][: memory.filled])
     assert all(torch.allclose(seen[x], z) for x, z in answers.items() if x in seen)
+
+
+def test_answers_of_more_outputs_than_a_short_number_counts() -> None:
+    """The width of an answer is stored once the network has grown."""
+    theta = Vector(("w",), [torch.zeros(1)])
+    method = DER(2)
+    state = method.init(theta, Spec((1,), 3, "class"))
+    stored = state.memory.allocated(
+        {"x": torch.zeros(1, 1), "y": torch.zeros(1, dtype=torch.int64), "logits": torch.zeros(1, 3)}
+    )
+    state = method.resize(replace(state, memory=stored), IndexMap({}, outputs=40_000), theta)
+    context: Any = SimpleNamespace(objective=None)
+    kept = method.kept(
+        state, Segment(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)), torch.zeros(1, 40_000), context
+    )
+    assert kept["width"].tolist() == [40_000]
+    assert state.memory.slots["width"].dtype == kept["width"].dtype == torch.int32

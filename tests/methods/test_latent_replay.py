@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from lifelong.core.errors import MethodError
 from lifelong.core.method import Method
 from lifelong.core.random import generator
 from lifelong.loops.guard import protect
-from lifelong.methods import Augment, Finetune, LatentReplay, Replay
+from lifelong.methods import Finetune, LatentReplay, Replay
 from lifelong.nets import MLP
 from lifelong.parts.activation_hooks import arriving, before
 from lifelong.runs.fitting import fit
@@ -235,51 +234,3 @@ def test_it_helps() -> None:
     for method in methods:
         acc[method.name] = fit(method, MLP((32, 32)), stream, training=training).matrix().acc
     assert acc["latent_replay"] > acc["finetune"] + 0.2
-
-
-# --- augmentation ------------------------------------------------------------------------------------------------------
-def test_augmentation_by_brute_force() -> None:
-    """Every image is one of the shifts and flips that it may be, all of them come, and each image has its own."""
-    x = torch.rand(1, 2, 5, 4)
-    pad = F.pad(x[0], (1, 1, 1, 1))
-    allowed = [
-        (pad[:, 1 + dy : 6 + dy, 1 + dx : 5 + dx].flip(-1) if flip else pad[:, 1 + dy : 6 + dy, 1 + dx : 5 + dx])
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        for flip in (False, True)
-    ]
-    method = Augment(shift=1)
-    found = method.changed(x.expand(400, -1, -1, -1), torch.Generator().manual_seed(0))
-    which = torch.tensor([[torch.equal(image, one) for one in allowed] for image in found])
-    assert (which.sum(1) == 1).all()
-    assert (which.sum(0) > 5).all()
-    grey = method.changed(x[:, 0].expand(7, -1, -1), torch.Generator().manual_seed(0))
-    assert torch.equal(grey, found[:7, 0]) or grey.shape == (7, 5, 4)
-
-
-def test_augmentation_is_part_of_what_a_step_learns() -> None:
-    assert Augment(shift=0, flip=False).acts == frozenset()
-    stream = toy_stream("class")
-    learner = toy_learner(Augment(), stream)
-    with pytest.raises(MethodError, match="images"):
-        learner.learn(stream[0])
-    images = replace(
-        stream,
-        tasks=tuple(
-            replace(
-                t,
-                train=replace(t.train, x=t.train.x.view(-1, 1, 3, 4)),
-                test=replace(t.test, x=t.test.x.view(-1, 1, 3, 4)),
-            )
-            for t in stream
-        ),
-    )
-    ends = []
-    for method in (Augment(shift=1), Augment(shift=1), Finetune()):
-        learner = Learner(MLP((16,))((1, 3, 4), stream.outputs), method, Training(batch_size=16), scenario="class")
-        torch.manual_seed(0)
-        learner.net.load_state_dict(MLP((16,))((1, 3, 4), stream.outputs).state_dict())
-        learner.learn(images[0])
-        ends.append(weights(learner.net))
-    assert same(ends[0], ends[1])
-    assert not same(ends[0], ends[2])

@@ -127,9 +127,9 @@ def test_fewer_examples_than_a_share_and_more_tasks_than_slots() -> None:
     assert learner.state.memory.groups == (96, 96, 96)
     learner, _ = after(GEM(300), 2)
     assert learner.state.memory.groups == (192, 192)  # two epochs of 96: a ring does not know what it has seen
-    with pytest.raises(MethodError, match="1 slots for 2 tasks"):
+    with pytest.raises(MethodError, match="buffer_size of 1 for 2 tasks"):
         after(Replay(1, fill="ring"), 2)
-    with pytest.raises(MethodError, match="2 slots for 3 classes"):
+    with pytest.raises(MethodError, match="buffer_size of 2 for 3 classes"):
         after(Replay(2, fill="herding"), 1)
 
 

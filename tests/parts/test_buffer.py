@@ -113,7 +113,7 @@ def test_a_ring_holds_the_latest_of_each_task(size: int, tasks: list[list[int]])
 
 def test_more_tasks_than_slots() -> None:
     memory = ring(opened(ring(opened(Memory.empty(2)), batch(0, 5), 2)), batch(5, 5), 1)
-    with pytest.raises(MethodError, match="2 slots for 3 tasks: expected at least one slot a task"):
+    with pytest.raises(MethodError, match="buffer_size of 2 for 3 tasks: expected at least one example a task"):
         opened(memory)
 
 
@@ -122,7 +122,7 @@ def test_chosen_examples_keep_their_best_as_shares_shrink() -> None:
     assert held(memory) == [0, 1, 2, 3, 4, 100, 101, 102]  # 5 each; the second class has but 3
     memory = chosen(memory, [batch(200, 9)])
     assert held(memory) == [0, 1, 2, 100, 101, 102, 200, 201, 202]
-    with pytest.raises(MethodError, match="10 slots for 11 classes"):
+    with pytest.raises(MethodError, match="buffer_size of 10 for 11 classes"):
         chosen(memory, [batch(300 + k, 1) for k in range(8)])
 
 
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused() -> None:
         reservoir(memory, {"x": torch.zeros(2, 1, dtype=torch.float64), "y": torch.zeros(2).long()}, generator(0, "m"))
     with pytest.raises(MethodError, match="holds no 'logits'"):
         reservoir(memory, {**batch(0, 2), "logits": torch.zeros(2, 3)}, generator(0, "m"))
-    with pytest.raises(MethodError, match="slots -1: expected 0"):
+    with pytest.raises(MethodError, match="buffer_size -1: expected 0"):
         Memory.empty(-1)
 
 

@@ -83,6 +83,19 @@ def test_programs_answer_as_the_run(
             scores(x, None)
 
 
+def test_a_memory_network_is_a_program(tmp_path: Path) -> None:
+    """Its inputs are shorter integers than ONNX can choose among."""
+    stories = {
+        "stream": "babi",
+        "stream.tasks": "1",
+        "stream.examples": 20,
+        "stream.test_examples": 20,
+        "stream.memory": 5,
+    }
+    execute(RunSpec.from_keys({**stories, "epochs": 1, "method": "finetune"}), tmp_path / "run")
+    assert export(tmp_path / "run", tmp_path / "out", "onnx").difference < 1e-5
+
+
 def test_a_program_of_mixed_tasks(runs: dict[str, Path]) -> None:
     """In one batch each input may be of another task."""
     found = load_run(runs["task"], "progressive")

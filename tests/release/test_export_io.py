@@ -65,7 +65,7 @@ FORGERIES = {
     "another network": (put("about", "net", "options", {"hidden": [17]}), "the network described has"),
     "a giant network": (put("about", "net", "options", {"hidden": [BOMB, BOMB]}), "does not fit"),
     "very many hops": (
-        put("about", "net", {"name": "memory_network", "options": {"hops": BOMB}, "code": ""}),
+        put("about", "net", {"name": "memory_network", "options": {"hops": BOMB}, "code": "", "sha256": ""}),
         "more than the file has",
     ),
     "a network of very many layers": (put("about", "net", "options", {"hidden": [1] * 10**4}), "more layers than"),
@@ -76,7 +76,7 @@ FORGERIES = {
     ),
     "growth of a giant network": (
         lambda said: said["about"].update(
-            net={"name": "mlp", "options": {"hidden": [1000, 1000]}, "code": ""},
+            net={"name": "mlp", "options": {"hidden": [1000, 1000]}, "code": "", "sha256": ""},
             growth=[{"kind": "wider", "layer": "1", "size": 20, "seed": 0, "noise": 0.0}],
         ),
         "more weights than the file",

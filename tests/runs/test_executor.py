@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import operator
 import os
 import secrets
 import threading
@@ -16,6 +18,7 @@ import torch
 
 import lifelong
 from lifelong.cli import main
+from lifelong.core import code
 from lifelong.core.errors import DataError, MethodError, RunError
 from lifelong.runs import executor as pool
 from lifelong.runs import lease as leases
@@ -39,6 +42,24 @@ KEYS = {
     },
     **{"optimizer": "adam", "lr": 0.003, "batch_size": 16, "threads": 1, "every": 0.0, "method": "l2", "seeds": 2},
 }
+
+
+# --- somebody's code ---
+def test_objects_of_named_code_reach_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object whose class is in a file that was named is read where the file is loaded; what cannot be read is refused, not tried again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("class Doubling:\n    def __call__(self):\n        return 7\n")
+    (tmp_path / "elsewhere.py").write_text("class Lost:\n    pass\n")
+    doubling = code.load("./mine.py:Doubling")
+    (tmp_path / "changed.py").write_text("seven = 7\n")
+    assert code.load("./changed.py:seven") == 7
+    (tmp_path / "changed.py").write_text("raise SystemExit('run')\n")
+    assert dict(Local(2).each(operator.call, [(doubling(),), (doubling(),)])) == {0: 7, 1: 7}
+    monkeypatch.syspath_prepend(tmp_path)
+    lost = importlib.import_module("elsewhere")
+    (tmp_path / "elsewhere.py").unlink()
+    with pytest.raises(MethodError, match=r"another cannot read.*jobs 1"):
+        dict(Local(2).each(type, [(lost.Lost(),), (lost.Lost(),)]))
 
 
 # --- leases ---

@@ -85,7 +85,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def call(*args: str, where: tuple[str, str, int] | None = None) -> subprocess.CompletedProcess[str]:
-    code = ["-c", DRIVER.format(where=where)] if where else ["-m", "lifelong.cli"]
+    code = ["-c", DRIVER.format(where=where)] if where else ["-m", "lifelong"]
     return subprocess.run([sys.executable, *code, *args], capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -158,7 +158,7 @@ def test_killed_while_growing(moment: str, grown: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments_again_and_again(seed: int, untouched: Path, tmp_path: Path) -> None:
     folder, rng = tmp_path / "run", random.Random(seed)
-    command = [sys.executable, "-m", "lifelong.cli", *RUN, "--out", str(folder)]
+    command = [sys.executable, "-m", "lifelong", *RUN, "--out", str(folder)]
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -167,7 +167,7 @@ def test_killed_at_random_moments_again_and_again(seed: int, untouched: Path, tm
         time.sleep(rng.uniform(0, 0.6))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        command = [sys.executable, "-m", "lifelong.cli", "resume", str(folder)]
+        command = [sys.executable, "-m", "lifelong", "resume", str(folder)]
     resumed = call("resume", str(folder))
     assert resumed.returncode == 0, resumed.stderr
     agree(untouched, folder)
@@ -176,7 +176,7 @@ def test_killed_at_random_moments_again_and_again(seed: int, untouched: Path, tm
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(untouched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "lifelong.cli", *RUN, "--out", str(folder)],
+        [sys.executable, "-m", "lifelong", *RUN, "--out", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_passed_over(untouched: Path, tmp_path: Path) ->
 def test_a_directory_is_not_entered_twice(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     slow = [*RUN, "--epochs", "2000", "--out", str(folder)]
-    process = subprocess.Popen([sys.executable, "-m", "lifelong.cli", *slow], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "lifelong", *slow], stderr=subprocess.DEVNULL)
     try:
         while not (folder / "checkpoint").exists():
             assert process.poll() is None

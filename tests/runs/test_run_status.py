@@ -93,7 +93,7 @@ def test_what_is_read_is_what_was_measured(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_is_interrupted_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "a run"
     flags = [f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in SMALL.items()]
-    command = [sys.executable, "-m", "lifelong.cli", "run", *flags, "--epochs", "100000", "--every", "0"]
+    command = [sys.executable, "-m", "lifelong", "run", *flags, "--epochs", "100000", "--every", "0"]
     process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60

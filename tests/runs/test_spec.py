@@ -250,6 +250,48 @@ def test_a_name_that_is_taken_is_refused(here: Path) -> None:
         RunSpec.from_keys({"method": "./mine.py:Pull"})
 
 
+def test_a_network_that_is_called_as_one_of_the_package(here: Path) -> None:
+    """torchvision's resnet18, which its user cannot rename, goes by its module as well."""
+    (here / "others.py").write_text(MINE.replace("def counted", "def resnet18"))
+    assert RunSpec.from_keys({"net": "./others.py:resnet18"}).net == "others_resnet18"
+    assert RunSpec.from_keys({"net": "others:resnet18"}).net == "others_resnet18"
+    assert RunSpec.from_keys({"net": "resnet18"}).net == "resnet18"
+
+
+def test_code_that_a_file_names_may_be_typed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *CODE, "--out", "run"]) == 0
+    short = [*CODE[:4], *CODE[6:]]
+    assert main(["run", "--config", "run/config.yaml", *short, "--print_config"]) == 0
+    assert main(["run", "--config", "run/config.yaml", *short[:4], "--print_config"]) == 2
+    assert "names code that would be run (./mine.py:made): say" in capsys.readouterr().err
+    assert main(["export", "run", "--out", "e", "--net", "./mine.py:net", "--stream", "./mine.py:made"]) == 2
+    assert "(./mine.py:Pull): say" in capsys.readouterr().err
+
+
+def test_a_function_that_makes_streams(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the seed by name, on the command line and in Python; a folder of `fit` names it."""
+    (here / "streams.py").write_text(MINE.replace("seed=0, rows=40", "rows=40, *, seed"))
+    assert main(["run", "--stream", "./streams.py:made", "--net", "./mine.py:net", "--out", "run"]) == 0
+    assert RunSpec.load(here / "run" / "config.yaml", Permission(allow_code=True)).stream_options == {"seed": 0}
+    monkeypatch.syspath_prepend(here)
+    made = import_module("streams").made
+    fit(EWC(1.0), MLP((8,)), made, seeds=[2, 3], training=TRAINING, out="fitted")
+    spec = RunSpec.load(here / "fitted" / "config.yaml", Permission(allow_code=True))
+    assert (spec.stream, spec.stream_options) == ("made", {"seed": "each"})
+    for seed in (2, 3):
+        assert torch.equal(spec.build_stream(seed)[0].train.x, made(seed=seed)[0].train.x)
+    assert main(["export", "fitted", "--out", "e", "--allow-code"]) == 0
+
+
+def test_other_data_are_no_advice_to_remove_the_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(EWC(1.0), MLP((8,)), digits(), training=TRAINING, out="run")
+    (here / "others.py").write_text(MINE)
+    other = stream_of([(torch.randn(40, 3), torch.arange(40) % 2) for _ in range(2)], scenario="domain")
+    fit(EWC(1.0), MLP((8,)), other, training=TRAINING, out="own")
+    assert main(["export", "own", "--out", "e", "--stream", "./others.py:made"]) == 1
+    assert "name the stream that this run learnt" in capsys.readouterr().err
+
+
 def test_permission_names_only_what_has_no_name() -> None:
     said = {"stream.unnamed": "own", "net": "mlp", "pull.unnamed": "Pull()"}
     named = Permission(named={"stream": "a:b", "net": "c:d", "method": "e:F"}).name(said)

@@ -246,6 +246,7 @@ def taking_images() -> About:
         whole=False,
         resize=False,
         vocabulary=(),
+        columns=(),
         net=Part("mlp", {}),
         outputs=2,
         growth=(),

@@ -366,3 +366,20 @@ def test_a_second_task_in_half_precision_or_not() -> None:
     again = Learner(toy_net(3), chain(EWC(1.0), Replay(20)), scenario="domain", dtype=torch.bfloat16)
     again.load_state_dict(learner.state_dict())
     assert again.state[0].A.tensors[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("begins", ["Learner", "protect"])
+def test_lazy_layers_are_refused_until_they_have_shapes(begins: str) -> None:
+    net = nn.Sequential(nn.LazyLinear(5), nn.Linear(5, 2))
+
+    def begun() -> object:
+        return (
+            Learner(net, L2(0.1))
+            if begins == "Learner"
+            else protect(net, torch.optim.SGD(net.parameters(), 0.1), L2(0.1))
+        )
+
+    with pytest.raises(MethodError, match=r"0\.weight has no shape yet.*once on a batch"):
+        begun()
+    net(torch.zeros(2, 3))
+    begun()

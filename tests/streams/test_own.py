@@ -362,7 +362,7 @@ def test_frames_with_columns_chosen_and_a_fraction_held_out() -> None:
         both = torch.cat([all_of(stream, t, part)[0] for part in ("train", "test")]).flatten()
         assert sorted(both.tolist()) == rows[rows["month"] == int(task.name)]["b"].tolist()
         assert len(task.test) == 2
-    assert stream.notes == {"seed": 1, "held_out_for_test": 0.5}
+    assert stream.notes == {"seed": 1, "held_out_for_test": 0.5, "columns": ["b"]}
 
 
 def test_frames_that_make_no_stream_are_refused() -> None:
@@ -389,7 +389,7 @@ def test_frames_that_make_no_stream_are_refused() -> None:
     missing = rows.copy()
     missing["kind"] = missing["kind"].astype(object)
     missing.loc[3, "kind"] = None
-    with pytest.raises(DataError, match=r"column 'kind', task 'June': label .* is neither"):
+    with pytest.raises(DataError, match=r"column 'kind' is empty in row 4 of 12"):
         made(missing)
 
 

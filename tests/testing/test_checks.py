@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lifelong import EWC, Method, MethodError, Stream, stream_of, turning
+from lifelong import EWC, L2, Augment, ICaRL, Method, MethodError, Replay, Stream, chain, stream_of, turning
+from lifelong.core import state_io
 from lifelong.core.contexts import Spec, StepContext, TaskContext
 from lifelong.core.growth import Growth
 from lifelong.core.method import Traits
@@ -198,10 +199,18 @@ class Kept(Method):
 
 def test_what_an_export_would_hold_is_looked_at() -> None:
     method_laws.export_answers(Kept(leaves_out=True))
-    with pytest.raises(LawBroken, match="would hold the examples in '/0'"):
+    with pytest.raises(LawBroken, match="would hold the examples in 'state/0'"):
         method_laws.export_answers(Kept())
     with pytest.raises(LawBroken, match="it answers something else"):
         method_laws.export_answers(Kept(leaves_out=True, spoils=True))
+
+
+def test_a_chain_is_held_to_the_laws_of_its_members() -> None:
+    """Its inputs are what one of its members asks for; what an export holds is what the one that answers reads."""
+    assert chain(Replay(20), Augment(shift=1)).inputs == Augment.inputs
+    both = chain(ICaRL(20), L2(0.1))
+    assert chain(both) is both
+    check_method(both)
 
 
 def test_an_error_is_said_once_and_where_it_is() -> None:
@@ -249,6 +258,154 @@ def test_growth_without_resize_is_refused() -> None:
     learner.learn(stream[0])
     with pytest.raises(MethodError, match="pull keeps a Vector of the network's weights, and the network grows"):
         learner.grow([Growth("outputs", "", stream.outputs + 2)])
+
+
+# --- what is said of a mistake ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Needs(Pull):
+    """Needs a hyperparameter."""
+
+    how: str = field(kw_only=True)
+
+    name: ClassVar[str] = "needs"
+
+
+def test_hyperparameters_that_are_missing_or_misspelt_are_named() -> None:
+    with pytest.raises(
+        LawBroken, match=r"Needs\(\): how must be given: check_method\(Needs, how=\.\.\.\), or name it in"
+    ):
+        check_method(Needs)
+    with pytest.raises(LawBroken, match=r"no hyperparameter called 'strenght' \(did you mean 'strength'\?\)"):
+        check_method(Pull, strenght=1.0)
+
+    class One(Pull):
+        """Tries no tuple."""
+
+        examples: ClassVar[Any] = {"strength": 1.0}
+
+    with pytest.raises(LawBroken, match="expected hyperparameters to try, a tuple of dictionaries"):
+        check_method(One)
+
+
+def test_a_function_examples_is_the_slot_of_before() -> None:
+    class Former(Pull):
+        """Of 0.1.0."""
+
+        def examples(self, state: Any, net: Any, batch: Any, generator: Any) -> Any:  # type: ignore[override]
+            return batch
+
+    with pytest.raises(LawBroken, match=r"its slot is `segments\(state, batch, context\)` now"):
+        check_method(Former)
+    with pytest.raises(LawBroken, match=r"Former\.examples is no slot: it is `segments\(state, batch, context\)` now"):
+        check_method(Former())
+
+
+def test_a_misspelt_slot_is_said_once() -> None:
+    class Misspelt(Pull):
+        """Misspells."""
+
+        def gradiant(self, state: Any, grads: Vector, context: StepContext) -> Vector:
+            return grads
+
+    with pytest.raises(LawBroken) as found:
+        check_method(Misspelt)
+    assert str(found.value).count("no slot called 'gradiant' (did you mean 'gradient'?)") == 1
+
+
+def test_the_docstring_that_a_dataclass_writes_is_none() -> None:
+    @dataclass(frozen=True)
+    class Bare(Pull):
+        name: ClassVar[str] = "bare"
+
+    assert Bare.__doc__
+    with pytest.raises(LawBroken, match="Bare has no docstring"):
+        method_laws.is_hyperparameters(Bare())
+
+
+def test_a_method_without_a_slot_is_told_so() -> None:
+    @dataclass(frozen=True)
+    class Nothing(Method):
+        """Overrides nothing."""
+
+        strength: float = 1.0
+
+        name: ClassVar[str] = "nothing"
+
+    with pytest.raises(LawBroken, match="it overrides no slot, and is fine-tuning"):
+        method_laws.chain_of_one_is_the_method(Nothing())
+    with pytest.raises(LawBroken, match="it acts in no slot, and is fine-tuning: check it at others"):
+        method_laws.chain_of_one_is_the_method(Pull(strength=0.0))
+
+
+def test_names_have_no_stray_slash() -> None:
+    with pytest.raises(TypeError, match=r"^s: a state may hold"):
+        state_io.split({"s": {1}})
+
+    @dataclass(frozen=True)
+    class Shares(Pull):
+        """Forgets to clone."""
+
+        name: ClassVar[str] = "shares"
+
+        def end(self, state: Vector | None, context: TaskContext) -> Vector:
+            return context.theta
+
+    with pytest.raises(LawBroken, match=r"^state/0\.weight, "):
+        method_laws.state_is_its_own(Shares())
+
+
+def test_a_buffer_that_is_too_small_is_called_by_its_name() -> None:
+    stream = toy_stream("class", inputs=ICaRL.inputs)
+    with pytest.raises(
+        MethodError, match="2 exemplars for 3 classes: expected at least one a class; raise buffer_size"
+    ):
+        toy_learner(ICaRL(2), stream).learn(stream[0])
+
+
+def _saved(kind: type[Pull], match: str) -> None:
+    with pytest.raises(MethodError, match=match):
+        method_laws.state_survives_saving(kind())
+
+
+def test_a_state_that_cannot_be_read_back_is_told_what_to_declare() -> None:
+    @dataclass(frozen=True)
+    class Whatever(Pull):
+        """Declares nothing."""
+
+        name: ClassVar[str] = "whatever"
+
+        def init(self, theta: Vector, spec: Spec) -> Any:
+            return None
+
+    @dataclass(frozen=True)
+    class Dicts(Pull):
+        """Declares half of it."""
+
+        name: ClassVar[str] = "dicts"
+
+        def init(self, theta: Vector, spec: Spec) -> dict[str, Any]:  # type: ignore[override]
+            return {"anchor": theta.clone()}
+
+        def end(self, state: Any, context: TaskContext) -> Any:
+            return {"anchor": context.theta.clone()}
+
+        def gradient(self, state: Any, grads: Vector, context: StepContext) -> Vector:
+            return grads + self.strength * (context.theta - state["anchor"])
+
+    @dataclass(frozen=True)
+    class Unsaid(Pull):
+        """Says nothing."""
+
+        name: ClassVar[str] = "unsaid"
+
+        def init(self, theta: Vector, spec: Spec):  # type: ignore[no-untyped-def]
+            return None
+
+    _saved(
+        Whatever, r"the type Any cannot be read back, as Any does not say what a Vector is: declare what `init` returns"
+    )
+    _saved(Dicts, r"the type dict\[str, Any\] cannot be read back")
+    _saved(Unsaid, r"Unsaid\.init has no return type.*: write what Unsaid\.init returns, as in def init\(self")
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,8 +32,10 @@ from lifelong import (
     chain,
     fit,
 )
+from lifelong.core.contexts import Spec
 from lifelong.core.errors import RunError
 from lifelong.core.random import generator
+from lifelong.core.vector import Vector
 from lifelong.nets import MLP
 from toys import FEATURES, same, toy_learner, toy_net, toy_stream, weights
 
@@ -423,3 +426,27 @@ def test_a_task_that_is_gone_on_with_is_the_same() -> None:
 )
 def test_what_equals_fine_tuning_says_so(method: Method, said: str) -> None:
     assert method.advice("class") == said
+
+
+def test_a_state_that_could_not_be_read_back_is_refused_before_training() -> None:
+    @dataclass(frozen=True)
+    class Undeclared(Method):
+        name: ClassVar[str] = "undeclared"
+
+        def init(self, theta, spec):  # type: ignore[no-untyped-def]
+            return theta.zeros()
+
+    @dataclass(frozen=True)
+    class Other(Method):
+        name: ClassVar[str] = "other"
+
+        def init(self, theta: Vector, spec: Spec) -> int:
+            return theta.zeros()  # type: ignore[return-value]
+
+    stream = toy_stream()
+    for method, message in (
+        (Undeclared(), "Undeclared.init has no return type"),
+        (Other(), "gives what its return type does not say"),
+    ):
+        with pytest.raises(MethodError, match=message):
+            toy_learner(method, stream).learn(stream[0])

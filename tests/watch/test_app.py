@@ -219,7 +219,7 @@ def test_a_token_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def served(*flags: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lifelong.cli", "watch", *flags, "--port", "0"],
+        [sys.executable, "-m", "lifelong", "watch", *flags, "--port", "0"],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from ..core.code import split
 from ..core.registry import METHODS, NETS, STREAMS
 from .flags import Parser, add_budgets, add_engine, engine, help_text
 from .session import import_all, new_folder
@@ -77,10 +78,9 @@ def start(command: Configured, args: list[str]) -> int:
     from ..runs.spec_keys import Names
 
     filed = read_yaml(Path(names.config)) if names.config else {}
-    refuse_code(filed, str(names.config), names.allow_code)
-    for key in ("stream", "method", "net"):
-        if getattr(names, key) is not None:
-            filed[key] = getattr(names, key)
+    said = {key: getattr(names, key) for key in ("stream", "method", "net") if getattr(names, key) is not None}
+    refuse_code({**filed, **said}, str(names.config), names.allow_code, _parts(said.values()))
+    filed |= said
     given = vars(_parser(command, Names.of(filed)).parse_args(args))
     ours = ("out", "jobs", "engine", "address", "config", "print_config", "allow_code", *command.own)
     own = {k: given.pop(k) for k in ours if k in given}
@@ -93,6 +93,11 @@ def start(command: Configured, args: list[str]) -> int:
     spec = replace(spec, threads=spec.threads or _threads(command, own))
     out = own["out"] or new_folder(spec.stream if command.name == "run" else f"{command.name}_{spec.stream}")
     return command.start(Asked(spec, out, engine(own, spec.threads or 1), own))
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    """What names are composed of: ``ewc+l2,si`` of three."""
+    return [part for given in names for each in split(given, ",") for part in split(each, "+")]
 
 
 def study(asked: Asked, measure: Callable[[], None]) -> int:
@@ -159,7 +164,11 @@ def _add_how(group: Any, command: Configured) -> None:
     group.add_argument("--out", type=Path, help="directory to make (default: runs/DATE_STREAM)")
     add_engine(group)
     if command.methods:
-        add_budgets(group, "of each method and seed; training is cut, memory beyond it refused")
+        add_budgets(
+            group,
+            "of each method and seed; training ends there",
+            "of each method and seed; one that would keep more is refused",
+        )
     group.add_argument("--threads", help="threads of a process (default: torch's; 1 with several jobs)")
     group.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     group.add_argument("--precision", help="float32|float64|bfloat16 (default: float32)")
@@ -189,7 +198,7 @@ def _add_options(parser: argparse.ArgumentParser, command: Configured, named: Na
         groups += [("method", part, part) for part in parts]
     for kind, prefix, name in groups:
         found = named.entry(kind, name)
-        section = parser.add_argument_group(f"{kind} {name}", found.summary)
+        section = parser.add_argument_group(f"{kind} {name}", named.summary(kind, name))
         for o in options_of(kind, found):
             flags = [f"--{prefix}.{o.name}"]
             if parts == [prefix]:

@@ -71,12 +71,12 @@ def help_text(text: str, default: Any) -> str:
 
 
 # --- budgets -----------------------------------------------------------------------------------------------------------
-def add_budgets(parser: Any, what: str) -> None:
-    """Adds ``--budget-compute`` and ``--budget-memory``; `what` says what a budget does in this command."""
+def add_budgets(parser: Any, compute: str, memory: str) -> None:
+    """Adds ``--budget-compute`` and ``--budget-memory``, with what each does in this command."""
     parser.add_argument(
-        "--budget-compute", metavar="PASSES", help=f"examples forward and back in training (50000, 2M): {what}"
+        "--budget-compute", metavar="PASSES", help=f"examples forward and back in training (50000, 2M): {compute}"
     )
-    parser.add_argument("--budget-memory", metavar="BYTES", help=f"kept because of past tasks (64kB, 2M): {what}")
+    parser.add_argument("--budget-memory", metavar="BYTES", help=f"kept because of past tasks (64kB, 2M): {memory}")
 
 
 # --- code and names ------------------------------------------------------------------------------------------------------

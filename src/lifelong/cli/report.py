@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     compared.add_argument(
         "--out", type=Path, help="a page FILE.html, or a directory for page, table and pictures (default: print only)"
     )
-    add_budgets(compared, "runs that cost more are left out, and named")
+    add_budgets(compared, *["runs that cost more are left out, and named"] * 2)
     compared.set_defaults(do=compare)
     reported = add_command(commands, "report", "write a run's report.html again from its stored results")
     reported.add_argument("dir", type=Path, metavar="DIR", help="the run's directory")

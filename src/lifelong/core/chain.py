@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,10 @@ def chain(*methods: Method) -> Method:
         MethodError: two methods that cannot stand beside each other.
     """
     flat = tuple(part for method in methods for part in is_method(method).parts() if part.acts)
+    if len(methods) == 1 or (methods and not flat):
+        return methods[0]
     if not flat:
-        return methods[0] if methods else Method()
+        return Method()
     if len(flat) == 1:
         return flat[0]
     _compose(flat)
@@ -77,9 +79,16 @@ class Chain(Method):
 
     members: tuple[Method, ...]
 
+    neutral: ClassVar[None] = None
+    no_neutral: ClassVar[str] = "its members have their own"
+
     @property
     def name(self) -> str:  # type: ignore[override]
         return "+".join(m.name for m in self.members)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:  # type: ignore[override]
+        return next((m.inputs for m in self.members if m.inputs != Method.inputs), Method.inputs)
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:  # type: ignore[override]

@@ -9,18 +9,35 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from .errors import MethodError, nearest
+from .errors import LifelongError, MethodError, nearest
 
-__all__ = ["fingerprint", "is_code", "load"]
+__all__ = ["call", "files", "fingerprint", "is_code", "load", "load_files", "split"]
+
+_LOADED = "lifelong_code_"
 
 
 def is_code(name: str) -> bool:
     """Whether a name says where code is: it has a colon."""
     return ":" in name
+
+
+def split(names: str, separator: str) -> list[str]:
+    """The names of a list, ``ewc,./mine.py:Pull`` or ``ewc+l2``. A path may hold the separator: it goes on up to its colon."""
+    found: list[str] = []
+    for piece in names.split(separator):
+        if found and "/" in found[-1] and ":" not in found[-1]:
+            found[-1] += separator + piece
+        else:
+            found.append(piece)
+    return found
 
 
 def load(reference: str) -> Any:
@@ -32,15 +49,36 @@ def load(reference: str) -> Any:
     where, attribute = _parts(reference)
     try:
         path = _place(reference, where)
-        module = import_module(where) if path is None else _file(path)
+        if path is None or ("." in where and not where.endswith(".py")):
+            with _beside(Path.cwd()):
+                module = import_module(where)
+        else:
+            module = _file(path)
     except MethodError:
         raise
-    except Exception as error:  # of somebody's code
+    except (Exception, SystemExit) as error:  # of somebody's code
         raise MethodError(f"{reference}: {where} cannot be loaded ({type(error).__name__}: {error})") from error
     if not hasattr(module, attribute):
         known = [name for name in vars(module) if not name.startswith("_")]
         raise MethodError(f"{reference}: {where} has no {attribute!r}{nearest(attribute, known)}")
     return getattr(module, attribute)
+
+
+def call(reference: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What somebody's code gives.
+
+    Raises:
+        MethodError: it fails; the message says how, and where.
+    """
+    try:
+        return function(*given, **named)
+    except LifelongError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise MethodError(
+            f"{reference} fails ({type(error).__name__}: {error}; {Path(at.filename).name}, line {at.lineno})"
+        ) from error
 
 
 def fingerprint(reference: str) -> str:
@@ -52,29 +90,64 @@ def fingerprint(reference: str) -> str:
     where, _ = _parts(reference)
     path = _place(reference, where)
     if path is None:
-        spec = importlib.util.find_spec(where)
+        spec = _spec(where)
         assert spec is not None
-        if spec.origin is None:
-            raise MethodError(f"{reference}: {where} is a folder of packages: name the module that has the code")
+        if spec.origin is None or not Path(spec.origin).is_file():
+            raise MethodError(f"{reference}: {where} is no file of code: name the module that has the code")
         path = Path(spec.origin)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files() -> tuple[str, ...]:
+    """The files whose code was loaded here, and are what they were then: another process that gets objects of theirs loads them first."""
+    loaded = [
+        (name, Path(m.__file__)) for name, m in list(sys.modules.items()) if name.startswith(_LOADED) and m.__file__
+    ]
+    return tuple(str(path.resolve()) for name, path in loaded if path.is_file() and _called(path) == name)
+
+
+def load_files(paths: Sequence[str]) -> None:
+    """Loads files that another process has loaded; one that cannot be is missed where an object of its is read."""
+    for path in paths:
+        with suppress(Exception):
+            _file(Path(path))
+
+
+def _called(path: Path) -> str:
+    """The module of a file's present content."""
+    return f"{_LOADED}{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def _place(reference: str, where: str) -> Path | None:
     """The file that holds the code; None where it is a module that can be imported. A module beside which the command runs is a file."""
     if where.endswith(".py"):
         return _path(where)
-    try:
-        if importlib.util.find_spec(where) is not None:
-            return None
-    except (ImportError, ValueError):
-        pass
+    if _spec(where) is not None:
+        return None
     beside = Path(*where.split(".")).with_suffix(".py")
     if not beside.is_file():
         raise MethodError(
             f"{reference}: there is no module {where!r}: install its package, or name a file, ./{beside}:{reference.rpartition(':')[2]}"
         )
     return beside
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is. `importlib.util.find_spec` would run the packages around it."""
+    found: ModuleSpec | None = None
+    names = module.split(".")
+    for i in range(len(names)):
+        full = ".".join(names[: i + 1])
+        path = None if found is None else found.submodule_search_locations
+        if full in sys.modules:
+            found = getattr(sys.modules[full], "__spec__", None)
+        elif i == 0 or path is not None:
+            found = next((s for f in sys.meta_path if (s := f.find_spec(full, path)) is not None), None)
+        else:
+            found = None  # what is asked within is no package
+        if found is None:
+            return None
+    return found
 
 
 def _parts(reference: str) -> tuple[str, str]:
@@ -95,7 +168,7 @@ def _path(where: str) -> Path:
 
 def _file(path: Path) -> Any:
     """The module of a file: one for each content, so that all who name it mean the same classes."""
-    name = f"lifelong_code_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    name = _called(path)
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -104,8 +177,19 @@ def _file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        with _beside(path.resolve().parent):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Within it imports find the files of a folder, as a script's do."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

@@ -18,6 +18,7 @@ __all__ = [
     "TrainingError",
     "enough_memory",
     "nearest",
+    "shortened",
     "warn",
 ]
 
@@ -84,7 +85,19 @@ def enough_memory(where: str) -> Iterator[None]:
         ) from error
 
 
+def shortened(value: object) -> str:
+    """What `value` says of itself, for a message: one line of at most 200 characters."""
+    said = " ".join(str(value).split())
+    return said if len(said) <= 200 else f"{said[:200]}..."
+
+
+_RENAMED = {"slots": "buffer_size", "batch": "batch_size", "least": "min_probability"}  # since 0.1.0
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'ewc'?)`` where a known name is near, otherwise nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    prefix, dot, last = name.rpartition(".")
+    renamed = f"{prefix}{dot}{_RENAMED.get(last, last)}"
+    found = [renamed] if renamed in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean {found[0]!r}?)" if found else ""

@@ -18,10 +18,14 @@ them get one context (`StepContext`), with a generator for what they draw.
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -230,6 +234,8 @@ class Method(AtTaskEdges, InStep, OwnsLoop, Answers, Exports):
     paper: ClassVar[str] = ""
     # Hyperparameters at which tests try it, beside its scenarios and neutral ones.
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    # The shape of one input that tests try it with, for a method of images or sequences.
+    inputs: ClassVar[tuple[int, ...]] = (12,)
 
     @property
     def traits(self) -> Traits:
@@ -249,8 +255,22 @@ class Method(AtTaskEdges, InStep, OwnsLoop, Answers, Exports):
 
     @property
     def state_type(self) -> Any:
-        """What `init` gives: checkpoints are read back as that."""
-        return typing.get_type_hints(type(self).init)["return"]
+        """What `init` gives: checkpoints are read back as that.
+
+        Raises:
+            MethodError: `init` does not say it, or names a type that is not found.
+        """
+        kind = type(self).__name__
+        write = f"write what {kind}.init returns, as in def init(self, theta: Vector, spec: Spec) -> Vector | None"
+        try:
+            hints = typing.get_type_hints(type(self).init)
+        except NameError as error:
+            raise MethodError(
+                f"{kind}.init: its annotations cannot be read ({error}): {write}; a state's type is defined at the top level of a module"
+            ) from error
+        if "return" not in hints:
+            raise MethodError(f"{kind}.init has no return type, by which a saved state is read back: {write}")
+        return hints["return"]
 
     def advice(self, scenario: Scenario) -> str:
         """What somebody should know who runs this in a scenario; empty: nothing."""
@@ -299,7 +319,95 @@ class Method(AtTaskEdges, InStep, OwnsLoop, Answers, Exports):
 
 
 def is_method(given: object) -> Method:
-    """`given`, which raises `MethodError` where it is a name, or anything else."""
+    """`given`, which raises `MethodError` where it is a name or anything else, or where a part of it would be passed over in silence: a
+    function that was meant for a slot and is none, a slot that takes other arguments."""
     if not isinstance(given, Method):
         raise MethodError(f"method {given!r}: expected a method such as EWC(strength=1.0), not its name")
+    for part in given.parts():
+        _look_at(type(part))
     return given
+
+
+# --- what would be passed over in silence -----------------------------------------------------------------------------------
+_FORMER = {
+    "examples": "it is `segments(state, batch, context)` now; `examples` are the hyperparameters that check_method tries",
+    "criterion": "give a segment an `objective`, or a further term in `loss(state, batch, output, context)`",
+    "aside": "it is `extra_passes(state, own, learnt)` now",
+}
+_FORMER_FLAGS = {"rests": "idles", "softmax": "likelihood", "gathers": "stores"} | {
+    f.name: f.name for f in fields(Traits)
+}
+
+
+_FINE: WeakSet[type] = WeakSet()  # classes that were looked at
+
+
+def _look_at(kind: type[Method]) -> None:
+    """Raises `MethodError` where something of a class is meant for the library, and the library would not see it."""
+    if kind in _FINE:
+        return
+    constants = {f.name for f in fields(kind)}
+    for slot in constants & _HOME.keys():
+        raise MethodError(f"{kind.__name__}.{slot} is a hyperparameter, and {slot!r} is a slot: call it something else")
+    for cls in kind.__mro__:
+        if cls in (Method, object, *GROUPS):
+            continue
+        for name, value in vars(cls).items():
+            if not name.startswith("_") and name not in constants:
+                _attribute(f"{cls.__name__}.{name}", name, value)
+    _FINE.add(kind)
+
+
+def _attribute(called: str, name: str, value: object) -> None:
+    """Raises `MethodError` for one of a class that the library would not see, or would not call as its author expects."""
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    if name in _FORMER and isinstance(function, types.FunctionType):
+        raise MethodError(f"{called} is no slot: {_FORMER[name]}")
+    if name == "portable" and isinstance(value, bool):
+        raise MethodError(
+            f"{called} is read by nobody: it follows from the slots and from the traits that a method has"
+        )
+    if name in _FORMER_FLAGS and isinstance(value, bool | property):
+        raise MethodError(
+            f"{called} is read by nobody: give it in the property `traits`, return Traits({_FORMER_FLAGS[name]}=True)"
+        )
+    if name in _HOME:
+        if isinstance(value, property) or not (callable(value) or hasattr(value, "__get__")):
+            raise MethodError(
+                f"{called} is a {type(value).__name__}, and {name!r} is a slot, a function: call it something else"
+            )
+        if isinstance(value, types.FunctionType):
+            _takes(called, name, value)
+    elif isinstance(value, types.FunctionType) and not hasattr(Method, name):
+        _near(called, name, value)
+
+
+def _takes(called: str, slot: str, function: types.FunctionType) -> None:
+    """Raises `MethodError` where a slot cannot be called with what a slot is called with."""
+    expected = _parameters(getattr(_HOME[slot], slot))
+    own = inspect.signature(function)
+    try:
+        own.bind(None, *expected)
+    except TypeError:
+        raise MethodError(
+            f"{slot} takes ({', '.join(expected)}), and {called} has ({', '.join(_parameters(function))})"
+        ) from None
+
+
+def _near(called: str, name: str, function: types.FunctionType) -> None:
+    """Raises `MethodError` where a function is called nearly like a slot. One that takes no `state`, nor as many arguments as the slot, is a
+    helper."""
+    for slot in difflib.get_close_matches(name, _HOME, n=1, cutoff=0.8):
+        own = _parameters(function)
+        if "state" in own or len(own) == len(_parameters(getattr(_HOME[slot], slot))):
+            raise MethodError(
+                f"{called}: there is no slot called {name!r} (did you mean {slot!r}?); a helper's name begins with _ or is another"
+            )
+
+
+def _parameters(function: Any) -> list[str]:
+    """The names of a function's parameters, without `self`."""
+    return [
+        str(p) if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else p.name
+        for p in inspect.signature(function).parameters.values()
+    ][1:]

@@ -119,6 +119,11 @@ class Classification(Objective):
 
     measure: ClassVar[Measure] = Measure("accuracy", low=0.0, high=1.0)
 
+    def __init_subclass__(cls) -> None:
+        raise MethodError(
+            f"{cls.__name__} derives from Classification, whose `loss` would not ask its `losses`: derive it from Objective, and hold a Classification"
+        )
+
     def logits(self, outputs: Tensor, targets: Any = None) -> Tensor:
         """The outputs, those that are not active at −∞."""
         active = targets.active if isinstance(targets, Labels) else self.active

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 import types
@@ -49,7 +50,7 @@ class Option:
 def options(target: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> list[Option]:
     """The constants of a dataclass or a function, in order."""
     fields = dataclasses.is_dataclass(target)  # each field's type is read where its class was written
-    hints = typing.get_type_hints(target if fields or not inspect.isclass(target) else target.__init__)
+    hints = _hints(target if fields or not inspect.isclass(target) else target.__init__)
     said: dict[str, str] = {}
     for source in reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]:
         own = _said(inspect.cleandoc(source.__doc__ or ""))
@@ -57,8 +58,16 @@ def options(target: Callable[..., Any], leave_out: tuple[str, ...] = ()) -> list
     return [
         Option(name, hints.get(name, _of_default(p.default)), p.default, said.get(name, ""))
         for name, p in inspect.signature(target).parameters.items()
-        if name not in leave_out and p.kind is not inspect.Parameter.VAR_KEYWORD
+        if name not in leave_out and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """The types of its parameters, where they are known when it runs."""
+    try:
+        return typing.get_type_hints(target.func if isinstance(target, functools.partial) else target)
+    except (NameError, TypeError):  # imported for type checkers only; or a built-in
+        return {}
 
 
 def _of_default(default: Any) -> Any:

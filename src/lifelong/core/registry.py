@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
 
-from .errors import MethodError, nearest
+from .errors import MethodError, nearest, warn
 
 __all__ = ["METHODS", "NETS", "STREAMS", "Entry", "Table", "find"]
 
@@ -69,15 +69,19 @@ class Table(Mapping[str, Entry]):
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
         """All of them; a name that the package has is the package's."""
-        return {**self._installed(), **self._own()}
-
-    def _installed(self) -> dict[str, Entry]:
         from importlib.metadata import entry_points
 
-        found = {}
-        for point in entry_points(group=f"lifelong.{self.kind}s"):
-            package = "" if point.dist is None else point.dist.name
-            found[point.name] = Entry(point.value, f"of the package {package}", package=package)
+        found = dict(self._own())
+        for point in sorted(entry_points(group=f"lifelong.{self.kind}s"), key=lambda p: (p.name, p.value)):
+            package = "unknown" if point.dist is None else point.dist.name
+            there = found.get(point.name)
+            if there is None:
+                found[point.name] = Entry(point.value, f"of the package {package}", package=package)
+            elif there.target != point.value:
+                warn(
+                    f"the package {package} names a {self.kind} {point.name!r}, which is that of {there.package or 'lifelong'} here: name the other "
+                    f"by where it is, {point.value}"
+                )
         return found
 
     def __getitem__(self, name: str) -> Entry:

@@ -46,7 +46,7 @@ def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
-        f"{path}: a state may hold tensors, vectors, dataclasses, dicts, lists, tuples, numbers and strings; "
+        f"{path.lstrip('/') or 'the state'}: a state may hold tensors, vectors, dataclasses, dicts, lists, tuples, numbers and strings; "
         f"got {type(value).__name__}"
     )
 
@@ -62,10 +62,36 @@ def join(hint: Any, skeleton: Any, tensors: dict[str, Tensor], path: str = "") -
         return _join(hint, skeleton, tensors)
     except MethodError:
         raise
+    except _UndeclaredError as error:
+        if path != "state":
+            raise RunError(f"the saved state {path!r} does not fit {hint}: {error}") from error
+        raise MethodError(
+            f"a state of the type {_told(hint)} cannot be read back, as Any does not say what {error} is: declare what `init` returns down to its "
+            "leaves, as in -> Vector | None, -> dict[str, Tensor], -> tuple[Vector, int], or a dataclass of such fields"
+        ) from error
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise RunError(
             f"the saved state {path!r} does not fit {hint}: {error}; was it saved by another version?"
         ) from error
+
+
+class _UndeclaredError(Exception):
+    """`Any` stands where more than a tensor or a plain value was saved."""
+
+
+def _told(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+def _of_any(node: Any, tensors: dict[str, Tensor]) -> Any:
+    """A tensor or a plain value, whose type nobody declared."""
+    if isinstance(node, dict) and "tensor" in node:
+        return tensors[node["tensor"]]
+    if isinstance(node, dict):
+        raise _UndeclaredError("a Vector" if "vector" in node else "a dict" if "items" in node else "a dataclass")
+    if isinstance(node, list) and any(isinstance(n, dict) for n in node):
+        raise _UndeclaredError("a list or tuple")
+    return [_of_any(n, tensors) for n in node] if isinstance(node, list) else node
 
 
 _PLAIN: dict[Any, Any] = {bool: bool, int: int, float: int | float, str: str}
@@ -97,11 +123,11 @@ def _join(hint: Any, node: Any, tensors: dict[str, Tensor]) -> Any:
         hints = typing.get_type_hints(hint)
         fields = {f.name: _join(hints[f.name], node[f.name], tensors) for f in dataclasses.fields(hint)}
         return typing.cast(Any, hint)(**fields)
-    if hint is Any and isinstance(node, dict):
-        return tensors[node["tensor"]]
+    if hint is Any:
+        return _of_any(node, tensors)
     if origin is typing.Literal and node in args:
         return node
-    if hint is Any or (hint in _PLAIN and isinstance(node, _PLAIN[hint]) and (hint is bool) == isinstance(node, bool)):
+    if hint in _PLAIN and isinstance(node, _PLAIN[hint]) and (hint is bool) == isinstance(node, bool):
         return node
     if hint in _PLAIN:
         raise TypeError(f"{node!r} is no {hint.__name__}")

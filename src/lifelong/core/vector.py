@@ -12,6 +12,9 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .errors import MethodError
 
 __all__ = ["Vector", "double"]
 
@@ -28,7 +31,16 @@ class Vector:
 
     @staticmethod
     def of(net: nn.Module) -> Vector:
-        """The trainable parameters of `net` themselves (not a copy); a tied parameter appears once."""
+        """The trainable parameters of `net` themselves (not a copy); a tied parameter appears once.
+
+        Raises:
+            MethodError: one has no shape yet.
+        """
+        for name, p in net.named_parameters():
+            if is_lazy(p):
+                raise MethodError(
+                    f"{name} has no shape yet, as it is of a lazy layer: call the network once on a batch before"
+                )
         named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
         return Vector(tuple(name for name, _ in named), [p for _, p in named])
 

@@ -178,7 +178,7 @@ def affinity(config: RunSpec, probe: Probe, folder: Path, jobs: int | Engine) ->
     print(_aligned(TRANSFER_HEAD, rows))
     print(f"\n{order_said}")
     say(
-        f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'} --stream {config.stream} ..."
+        f"{folder / 'affinity.html'}\nto learn in this order: lifelong run --order {folder / 'order.json'} --stream {config.code.get(f'stream.{config.stream}', config.stream)} ..."
     )
 
 

@@ -37,6 +37,8 @@ class Augment(Method):
 
     name: ClassVar[str] = "augment"
     neutral: ClassVar[dict[str, Any]] = {"shift": 0, "flip": False}
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"shift": 1},)
+    inputs: ClassVar[tuple[int, ...]] = (3, 4)
 
     def __post_init__(self) -> None:
         if self.shift < 0:

@@ -50,7 +50,7 @@ class _Dark(Rehearsal, ABC):
     def kept(self, state: Past, new: Segment, output: Tensor, context: StepContext) -> dict[str, Tensor]:
         values = super().kept(state, new, output, context) | {"logits": output}
         if "width" in state.memory.slots:
-            values["width"] = torch.full_like(output[:, 0], output.shape[1], dtype=torch.int16)
+            values["width"] = torch.full_like(output[:, 0], output.shape[1], dtype=torch.int32)
         return values
 
     def resize(self, state: Past, mapping: IndexMap, theta: Vector) -> Past:
@@ -60,7 +60,7 @@ class _Dark(Rehearsal, ABC):
         logits = slots["logits"]
         n, C = logits.shape
         # an output that came too late to answer holds an example to nothing
-        width = slots.get("width", torch.full((n,), C, dtype=torch.int16, device=logits.device))
+        width = slots.get("width", torch.full((n,), C, dtype=torch.int32, device=logits.device))
         wider = {"logits": F.pad(logits, (0, mapping.outputs - C)), "width": width}
         return replace(state, memory=replace(state.memory, slots={**slots, **wider}))
 

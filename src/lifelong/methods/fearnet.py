@@ -37,7 +37,7 @@ from ..core.examples import Examples, Tensors
 from ..core.growth import IndexMap
 from ..core.method import Method, Traits
 from ..core.modes import evaluating
-from ..core.objective import Classification
+from ..core.objective import Classification, Measure, Objective
 from ..core.random import generator
 from ..core.segments import Batch
 from ..core.stream import Scenario
@@ -70,6 +70,16 @@ class Brain:
     gate: Learnt | None
     draws: torch.Generator
     sessions: int = 0  # stored since the last sleep
+
+
+@final
+class InLoss(Objective):
+    """Nothing: a method's slot `loss` has all of the step's loss."""
+
+    measure: ClassVar[Measure] = Classification.measure
+
+    def losses(self, outputs: Tensor, targets: Any) -> Tensor:
+        return outputs.new_zeros(len(outputs))
 
 
 @final
@@ -157,18 +167,16 @@ class FearNet(Method):
         return Tensors(torch.cat([state.x, state.pseudo_x]), torch.cat([state.y, state.pseudo_y]))
 
     def segments(self, state: Brain, batch: Batch, context: StepContext) -> Batch:
-        every = Classification(state.known | state.recent)
-        return batch.mapped(lambda s: s._replace(objective=every))
+        return batch.mapped(lambda s: s._replace(objective=InLoss()))
 
     def loss(self, state: Brain, batch: Batch, output: Tensor, context: StepContext) -> Tensor:
         assert isinstance(context.net, Mirror)
-        codes = context.net.codes(batch.x)
+        codes = context.net.codes(batch.x)  # all terms are of one pass, which dropout would tell from another
+        losses = Classification(state.known | state.recent).losses(context.net.head(codes[-1]), batch.y)
         decoded = context.net.decode(codes[-1])[::-1]  # the input first
-        each = [
-            (self.code_weight if j else self.input_weight) * (h_hat - h).square().sum(1)
-            for j, (h, h_hat) in enumerate(zip(codes, decoded))
-        ]
-        return batch.weighted(torch.stack(each).sum(0))
+        for j, (h, h_hat) in enumerate(zip(codes, decoded)):
+            losses = losses + (self.code_weight if j else self.input_weight) * (h_hat - h).square().sum(1)
+        return batch.weighted(losses)
 
     def extra_passes(self, state: Brain, own: int, learnt: int) -> tuple[int, int]:
         return 2 * learnt, learnt  # encoded once more for the codes, and decoded

@@ -113,7 +113,7 @@ class ICaRL(Method):
         ]  # of those known before there are no exemplars
         if self.buffer_size and len(met) > self.buffer_size:
             raise MethodError(
-                f"icarl: {self.buffer_size} exemplars for {len(met)} classes: expected at least one a class; give it more slots"
+                f"icarl: {self.buffer_size} exemplars for {len(met)} classes: expected at least one a class; raise buffer_size"
             )
         new = torch.zeros_like(state.seen)
         new[list(context.task.classes)] = True

@@ -125,6 +125,7 @@ class Attentive(nn.Module):
             raise MethodError(
                 f"a story of {M} rows for a memory of {self.memory}: keep its {self.memory} latest sentences"
             )
+        x = x.long()  # ONNX has no choice among shorter integers
         x = x.masked_fill(x > self.out.out_features, 0)
         here = (x[:, :M] > 0).any(2)
         said = self._embedded(x).split(self.about.units, 2)  # of each embedding [B, M + 1, d]

@@ -41,7 +41,7 @@ class Memory:
     def empty(size: int) -> Memory:
         """`size` slots that the first batch allocates."""
         if size < 0:
-            raise MethodError(f"slots {size}: expected 0 (no memory) or more")
+            raise MethodError(f"buffer_size {size}: expected 0 (no memory) or more")
         return Memory(size, {})
 
     @property
@@ -210,7 +210,7 @@ def opened(memory: Memory, quota: int | None = None) -> Memory:
     quota = memory.size // count if quota is None else quota
     if quota < 1:
         raise MethodError(
-            f"{memory.size} slots for {count} tasks: expected at least one slot a task; give it more slots"
+            f"a buffer_size of {memory.size} for {count} tasks: expected at least one example a task; raise buffer_size"
         )
     if memory.groups and memory.slots:
         last, seen = memory.groups[-1], memory.seen
@@ -245,7 +245,7 @@ def chosen(memory: Memory, groups: Sequence[Mapping[str, Tensor]]) -> Memory:
     quota = memory.size // count
     if quota < 1:
         raise MethodError(
-            f"{memory.size} slots for {count} classes: expected at least one slot a class; give it more slots"
+            f"a buffer_size of {memory.size} for {count} classes: expected at least one example a class; raise buffer_size"
         )
     memory = memory.trimmed(quota)
     for values in groups:

@@ -31,6 +31,7 @@ class Part:
     name: str
     options: dict[str, Any]
     code: str = ""
+    sha256: str = ""  # of that code's file
 
 
 @final
@@ -60,6 +61,7 @@ class About:
     whole: bool  # word numbers, not real ones
     resize: bool  # whether images of other sizes are resized, as the stream did
     vocabulary: tuple[str, ...]  # of a bag of words
+    columns: tuple[str, ...]  # of a table, in the order of its inputs
     # how it is built
     net: Part
     outputs: int  # that the network began with

@@ -26,6 +26,7 @@ from typing import Any, final, overload
 import torch
 from torch import Tensor
 
+from ..core import code
 from ..core import state_io as tree
 from ..core.chain import chain
 from ..core.errors import LifelongError, RunError
@@ -284,6 +285,10 @@ def _build_part(
 ) -> Any:
     if part.code and not allow_code:
         raise RunError(f"this export names code that would be run ({part.code}): say --allow-code if you trust it")
+    if part.code and (now := code.fingerprint(part.code)) != part.sha256:
+        raise RunError(
+            f"{part.code} has changed since this was exported (SHA-256 {part.sha256[:12]} then, {now[:12]} now): put it back as it was, or export again"
+        )
     entry = Entry(part.code, "") if part.code else find(kind, table, part.name)
     target = entry.load()
     hints = {o.name: o.hint for o in options_of(kind, entry)}

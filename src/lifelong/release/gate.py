@@ -208,7 +208,13 @@ class Gate:
         lines += _table(
             ("held to", "where", "measured", "limit", ""),
             [
-                (c.what, c.where, f"{c.value:.4f}", f"{c.limit:g}", "passed" if c.passed else "**failed**")
+                (
+                    c.what,
+                    c.where,
+                    f"{round(c.value, 4) + 0:.4f}",
+                    f"{c.limit:g}",
+                    "passed" if c.passed else "**failed**",
+                )
                 for c in sorted(self.checks, key=lambda c: (c.passed, -(c.value - c.limit)))[:most]
             ],
         )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import DataError, warn
+from ..core.errors import DataError, nearest, warn
 from ..streams.folder import below, endings, first_frame, left_out, pillow, unreadable
 from ..streams.intents import Bag
 from ..streams.own import DEEP
@@ -87,7 +87,8 @@ def _text(source: str) -> str:
 
 
 def _numbers(about: About, text: str, source: str) -> Iterator[Asked]:
-    """A row an input, flat; columns called id, label and task are set apart where the first line names columns."""
+    """A row an input, flat. Where the first line names columns, those called id, label and task are set apart, and inputs of a table are taken
+    by name, in whatever order."""
     d = int(np.prod(about.shape))
     others: dict[str, int] = {}
     width = d
@@ -98,7 +99,10 @@ def _numbers(about: About, text: str, source: str) -> Iterator[Asked]:
             names = [c.strip().lower() for c in cells]
             headed = not all(_is_number(c) for c in cells)
             others = {c: names.index(c) for c in OTHERS if c in names} if headed else {}
-            kept = [i for i in range(len(cells)) if i not in others.values()]
+            if headed and about.columns:
+                kept = _named(about.columns, [c.strip() for c in cells], f"{source}, line {line}")
+            else:
+                kept = [i for i in range(len(cells)) if i not in others.values()]
             width = len(cells)
             if len(kept) != d:
                 raise DataError(
@@ -118,6 +122,17 @@ def _numbers(about: About, text: str, source: str) -> Iterator[Asked]:
         row += 1
         said = {c: cells[i].strip() for c, i in others.items()}
         yield Asked(said.get("id", str(row)), x.view(about.shape), said.get("task"), said.get("label"))
+
+
+def _named(columns: Sequence[str], names: list[str], where: str) -> list[int]:
+    """Where the columns of inputs stand."""
+    for column in columns:
+        if names.count(column) != 1:
+            found = "no column" if column not in names else f"{names.count(column)} columns"
+            raise DataError(
+                f"{where}: {found} {column!r}{nearest(column, names)}; expected one for each input: {', '.join(columns)}"
+            )
+    return [names.index(column) for column in columns]
 
 
 def _images(about: About, path: Path, resize: bool) -> Iterator[Asked]:

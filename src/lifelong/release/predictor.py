@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, final
 
@@ -74,10 +74,7 @@ class Predictor(nn.Module):
                 f"{found.job.method} with seed {found.job.seed} stands in the middle of task {learner.learnt + 1} of {len(stream)}: let "
                 "the run go on (lifelong resume) to the end of a task"
             )
-        parts = [
-            Part(m, dict(spec.method_options.get(m, {})), spec.code.get(f"method.{m}", ""))
-            for m in found.job.method.split("+")
-        ]
+        parts = [_part(spec, "method", m, spec.method_options.get(m, {})) for m in found.job.method.split("+")]
         kind = _kind(spec, stream)
         about = About(
             form="safetensors",
@@ -91,7 +88,8 @@ class Predictor(nn.Module):
             whole=not next(stream[0].test.all(1)).x.is_floating_point(),
             resize=kind == "image" and spec.stream_options.get("size") is not None,
             vocabulary=_vocabulary(spec) if kind == "bag" else (),
-            net=Part(spec.net, dict(spec.net_options), spec.code.get(f"net.{spec.net}", "")),
+            columns=tuple(map(str, stream.notes.get("columns", ()))),
+            net=_part(spec, "net", spec.net, spec.net_options),
             outputs=stream.outputs,
             growth=tuple(learner.growth),
             method=tuple(parts),
@@ -159,6 +157,11 @@ class _Place:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+def _part(spec: RunSpec, kind: str, name: str, options: Mapping[str, Any]) -> Part:
+    code = spec.code.get(f"{kind}.{name}", "")
+    return Part(name, dict(options), code, spec.sha256.get(code, ""))
 
 
 def answering(learner: Learner) -> tuple[Method | None, Any]:

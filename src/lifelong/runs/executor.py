@@ -21,6 +21,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast, final
 
+from ..core import code
 from ..core.errors import MethodError, RunError, warn
 from ..core.system import GROUPS, heard_again, held_back
 from ..core.warnings_heard import heard
@@ -148,7 +149,9 @@ class _Processes:
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         pipe, theirs = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(theirs, os.getpid(), self.function, self.hear is not None))
+        process = spawn.Process(
+            target=_serve, args=(theirs, os.getpid(), code.files(), self.function, self.hear is not None)
+        )
         if GROUPS:
             resource_tracker.ensure_running()  # by itself it would let Ctrl-C through again
         with held_back():  # the process is not broken off while it imports
@@ -203,7 +206,7 @@ class _Processes:
             pipe.close()
 
 
-def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: bool) -> None:
+def _serve(pipe: Connection, parent: int, files: Sequence[str], function: Callable[..., Any], tells: bool) -> None:
     import torch
 
     def follow_parent() -> None:
@@ -217,6 +220,7 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
         return
     threading.Thread(target=follow_parent, daemon=True).start()
     torch.set_num_threads(1)
+    code.load_files(files)
 
     def tell(what: Any) -> None:
         pipe.send(("said", what))
@@ -229,6 +233,10 @@ def _serve(pipe: Connection, parent: int, function: Callable[..., Any], tells: b
         try:
             given = pipe.recv()
         except (EOFError, KeyboardInterrupt):
+            return
+        except Exception as error:  # of reading objects of somebody's classes
+            refusal = f"what one process is given, another cannot read ({type(error).__name__}: {error}): ask for one process (jobs 1)"
+            pipe.send(("raised", MethodError(refusal)))
             return
         if given is None:
             return

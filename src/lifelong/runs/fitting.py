@@ -28,7 +28,7 @@ from .generated_samples import save_samples
 from .heartbeat import Note, heartbeat
 from .lease import leased
 from .memory_needed import check_budget
-from .naming import spec_of
+from .naming import spec_of, takes_seed
 from .results import Results, json_codec
 from .run import Job, Record, Run, log
 from .same_run import about, about_data, about_weights, check_same, data_met, name_of, resumed
@@ -36,7 +36,7 @@ from .spec import RunSpec
 from .spec_files import beside_others, write_specification
 from .stream_loop import Watch, follow, graceful
 
-__all__ = ["RECORDS", "fit", "learn", "learner_of"]
+__all__ = ["RECORDS", "beside", "fit", "learn", "learner_of"]
 
 RECORDS = json_codec(Record.to_json, Record.from_json)
 
@@ -63,8 +63,8 @@ def fit(
         method: the idea against forgetting.
         net: makes a network of an input shape and a number of outputs (such as `MLP`); or a network, whose weights every
             seed then starts from (where `out` is gone on with, the same weights as before).
-        stream: the tasks, the same for every seed; or what makes a stream of a seed, such as ``lambda seed: permuted(seed=seed)``, so that
-            intervals cover the draws of the stream as well (``--stream.seed each`` on the command line).
+        stream: the tasks, the same for every seed; or what makes a stream of a seed, such as ``lambda seed: permuted(seed=seed)``, and gets it
+            as ``seed=`` if it has a parameter of that name, so that intervals cover the draws of the stream as well (``--stream.seed each`` on the command line).
         seeds: 5 means 0 to 4; or a list.
         training: optimiser, epochs, batch size.
         out: a directory for results, a report, and checkpoints; where it holds an unfinished run of the same name, that is
@@ -101,6 +101,7 @@ def fit(
         every=every,
         evaluate_every=evaluate_every,
         budget=budget,
+        maker=None if isinstance(stream, Stream) else stream,
     )
     run = _begun(stream, first)
     folder = None if out is None else Path(out)
@@ -176,12 +177,12 @@ def _written(
     if folder is None or ranks.rank:
         yield _Notes(None, run, {}, None)
         return
-    beside = _beside(folder, make, spec.build_net())
+    others = beside(folder, make, spec.build_net())
     again = (folder / "config.yaml").exists()
     with heartbeat(folder) as place:
         write_specification(folder, beside_others(folder, spec), run)
         log(folder, "resumed" if again else "started", engine="fit", jobs=1)
-        yield _Notes(folder, run, beside, place)
+        yield _Notes(folder, run, others, place)
         log(folder, "finished", failed=0)
     from ..report import write
 
@@ -199,7 +200,7 @@ def _noted(job: Job, notes: _Notes, watch: Watch | None) -> Watch:
     return look
 
 
-def _maker(stream: Stream | Callable[[int], Stream]) -> Callable[[int], Stream]:
+def _maker(stream: Stream | Callable[..., Stream]) -> Callable[[int], Stream]:
     """What gives the stream of a seed."""
     if isinstance(stream, Stream):
         return lambda seed: stream
@@ -208,9 +209,11 @@ def _maker(stream: Stream | Callable[[int], Stream]) -> Callable[[int], Stream]:
             f"stream {stream!r}: expected a Stream, such as permuted(), or a function that makes one of a seed"
         )
 
+    by_name = takes_seed(stream)
+
     @functools.lru_cache(maxsize=2)
     def make(seed: int) -> Stream:
-        found = stream(seed)
+        found = stream(seed=seed) if by_name else stream(seed)
         if not isinstance(found, Stream):
             raise DataError(f"stream: of the seed {seed} it makes {found!r}, expected a Stream")
         return found
@@ -218,7 +221,7 @@ def _maker(stream: Stream | Callable[[int], Stream]) -> Callable[[int], Stream]:
     return make
 
 
-def _beside(folder: Path, make: Callable[[int], Stream], net: Build | nn.Module) -> dict[Job, Record]:
+def beside(folder: Path, make: Callable[[int], Stream], net: Build | nn.Module) -> dict[Job, Record]:
     """What other methods and seeds have measured in this directory, each on the stream of its seed.
 
     Raises:

@@ -206,9 +206,9 @@ def resume(folder: Path, permission: Permission = NOTHING) -> RunSpec:
             raise RunError(
                 f"{folder} holds a study: say the same `lifelong {command}` again with --out {folder}, and it goes on"
             )
+    refuse_older(folder)
     if not (folder / "config.yaml").exists():
         raise RunError(f"{folder} is no run directory: it has no config.yaml; `lifelong run --out {folder}` makes one")
-    refuse_older(folder)
     return RunSpec.load(folder / "config.yaml", permission)
 
 

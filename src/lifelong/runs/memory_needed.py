@@ -49,7 +49,7 @@ def check_budget(
         if need > budget.memory:
             raise MethodError(
                 f"{method.name} would keep {need:,} bytes because of past tasks, and the budget is {budget.memory:,}: lower what it keeps "
-                "(such as its slots), leave it out, or raise --budget-memory"
+                "(such as its buffer_size), leave it out, or raise --budget-memory"
             )
 
 

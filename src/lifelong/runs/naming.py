@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
@@ -18,8 +19,9 @@ from ..core.stream import Origin, Stream
 from ..measures.budget import Budget
 from ..training.settings import Training
 from .spec import EACH, RunSpec
+from .spec_keys import label
 
-__all__ = ["spec_of"]
+__all__ = ["spec_of", "takes_seed"]
 
 PRECISIONS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 
@@ -36,6 +38,7 @@ def spec_of(
     every: float = 30.0,
     evaluate_every: int | None = None,
     budget: Budget | None = None,
+    maker: Callable[..., Stream] | None = None,
 ) -> RunSpec:
     """The specification of a run of these objects, each by its name where it has one.
 
@@ -43,11 +46,12 @@ def spec_of(
         method, net, training, device, dtype, every, evaluate_every, budget: see `lifelong.fit`.
         stream: what makes the stream of a seed.
         seeds: of the run.
+        maker: somebody's function that makes the stream, where there is one.
     """
     if dtype not in PRECISIONS:
         raise MethodError(f"dtype {dtype}: expected one of {', '.join(map(str, PRECISIONS))}")
     found: dict[str, Any] = {"code": {}, "unnamed": {}, "objects": {"stream": stream, "net": net}}
-    found |= _stream(stream, seeds, found["unnamed"])
+    found |= _stream(stream, seeds, maker, found["code"], found["unnamed"])
     found |= _net(net, found["code"], found["unnamed"])
     found["method_options"] = {}
     for part in method.parts():
@@ -72,13 +76,32 @@ def spec_of(
     )
 
 
-def _stream(make: Callable[[int], Stream], seeds: Sequence[int], unnamed: dict[str, str]) -> dict[str, Any]:
+def takes_seed(make: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter ``seed``."""
+    try:
+        return "seed" in inspect.signature(make).parameters
+    except ValueError:  # some built-in functions say nothing
+        return False
+
+
+def _stream(
+    make: Callable[[int], Stream],
+    seeds: Sequence[int],
+    maker: Callable[..., Stream] | None,
+    coded: dict[str, str],
+    unnamed: dict[str, str],
+) -> dict[str, Any]:
     """The stream's name and options; or what it is, in words."""
     first = make(seeds[0])
     others = [make(seed) for seed in seeds[1:2]]
     origin = _common([s.origin for s in (first, *others)], seeds)
     name = None if origin is None else _registered(STREAMS, origin.maker)
     if origin is None or name is None:
+        where = _importable(maker) if maker is not None and takes_seed(maker) else None
+        if where is not None:
+            short = label("stream", where)
+            coded[f"stream.{short}"] = where
+            return {"stream": short, "stream_options": {"seed": EACH}}
         unnamed["stream"] = f"{first.name}, {len(first)} tasks, scenario {first.scenario}"
         return {"stream": "", "scenario": first.scenario}
     options = dict(origin.options)
@@ -109,7 +132,7 @@ def _net(net: Any, named: dict[str, str], unnamed: dict[str, str]) -> dict[str, 
             return {"net": name, "net_options": options}
         where = _importable(net)
         if where is not None:
-            short = where.rpartition(":")[2]
+            short = label("net", where)
             named[f"net.{short}"] = where
             return {"net": short}
     unnamed["net"] = worded(net)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from ..core.errors import DataError, RunError
+from ..core.errors import DataError, RunError, shortened
 from ..core.fingerprint import same_data, trace, trace_of_weights, weights_digest, worded
 from ..core.stream import Stream
 from ..training.build import network_of
@@ -43,19 +43,22 @@ def about_data(stream: Stream) -> dict[str, Any]:
     }
 
 
-def about(learner: Learner, data: Mapping[str, Any], given: Any = None) -> dict[str, Any]:
+def about(
+    learner: Learner, data: Mapping[str, Any], given: Any = None, network: nn.Module | None = None
+) -> dict[str, Any]:
     """What a checkpoint is of, in words, with traces of the data and of the weights: another run's is told from it.
 
     Args:
         learner: as it is before it learns.
         data: what it learns (`about_data`).
         given: the network, where it was made before and its weights are those that every seed starts from.
+        network: the network before it grew, where it has.
     """
     words = {
         "method": learner.method,
         "training": learner.training,
         "precision": learner.dtype,
-        "network": learner.net,
+        "network": learner.net if network is None else network,
     }
     return {**{k: worded(v) for k, v in words.items()}, "seed": learner.seed, **data, **about_weights(given)}
 
@@ -96,10 +99,15 @@ def data_met(meta: dict[str, Any]) -> list[Any]:
 
 def on_same_data(meta: dict[str, Any], stream: Stream, place: Path) -> None:
     """Raises `RunError` where a checkpoint, of which `meta` tells, was made on other data than the stream's."""
-    check_same({"data": data_met(meta)}, {"data": trace(stream)}, place)
+    check_same({"data": data_met(meta)}, {"data": trace(stream)}, place, "name the stream that this run learnt")
 
 
-def check_same(was: dict[str, Any], here: Mapping[str, Any], place: Path) -> None:
+def check_same(
+    was: dict[str, Any],
+    here: Mapping[str, Any],
+    place: Path,
+    advice: str = "choose another --out, or say what that run said",
+) -> None:
     """Raises `RunError` where a checkpoint is of another run than this one."""
     for key, value in was.items():
         if key == "data" and (not value or same_data(value, here[key])):  # none: of a version before
@@ -124,10 +132,10 @@ def check_same(was: dict[str, Any], here: Mapping[str, Any], place: Path) -> Non
                 ((a, b) for a, b in zip(str(value).split("\n"), str(here.get(key)).split("\n")) if a != b), None
             )
             a, b = first or (value, here.get(key))
-            what = f"its {key} is {_short(a)}, here it is {_short(b)}"
+            what = f"its {key} is {shortened(a)}, here it is {shortened(b)}"
         else:
             continue
-        raise RunError(f"the checkpoint in {place} is another run's: {what}; choose another --out, or remove it")
+        raise RunError(f"the checkpoint in {place} is another run's: {what}; {advice}")
 
 
 def resumed(learner: Learner, stream: Stream, saved: dict[str, Any], about: dict[str, Any], place: Path) -> Record:
@@ -153,8 +161,3 @@ def resumed(learner: Learner, stream: Stream, saved: dict[str, Any], about: dict
             "altered; choose another --out, or remove it"
         ) from error
     return record
-
-
-def _short(value: Any) -> str:
-    said = str(value)
-    return said if len(said) <= 200 else f"{said[:200]}..."

@@ -6,7 +6,7 @@ tensors) is described in words, and kept as the object as long as the process li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +15,22 @@ from typing import TYPE_CHECKING, Any, final
 import yaml
 
 from ..core import code
-from ..core.errors import MethodError, RunError
+from ..core.errors import MethodError, RunError, shortened
+from ..core.options import Option
 from ..core.yaml_io import plain, read_yaml
 from ..measures.budget import Budget
-from .spec_keys import BUDGETS, DEFAULTS, Names, network_maker, options_of, seeds_of, values_of, whole_training
+from .spec_keys import (
+    BUDGETS,
+    DEFAULTS,
+    Names,
+    installed,
+    methods_of,
+    network_maker,
+    options_of,
+    seeds_of,
+    values_of,
+    whole_training,
+)
 
 if TYPE_CHECKING:
     from ..core.method import Method
@@ -141,8 +153,8 @@ class RunSpec:
             net_options=group("net"),
             training={k: values.get(k, v) for k, v in training.items()},
             code=names.code,
-            sha256={where: code.fingerprint(where) for where in names.code.values()},
-            unnamed={k.removesuffix(".unnamed"): str(v) for k, v in said.items() if k.endswith(".unnamed")},
+            sha256={where: code.fingerprint(where) for where in names.places},
+            unnamed={key: str(said[f"{key.removeprefix('method.')}.unnamed"]) for key in sorted(names.unnamed)},
         )
 
     def to_yaml(self) -> str:
@@ -159,8 +171,7 @@ class RunSpec:
         for key in ("scenario", "evaluate_every", "threads", "order", *BUDGETS, "tuned"):
             if getattr(self, key) is not None:
                 tree[key] = getattr(self, key)
-        if self.code:
-            tree |= {"code": dict(self.code), "sha256": dict(self.sha256)}
+        tree |= {key: dict(given) for key, given in (("code", self.code), ("sha256", self.sha256)) if given}
         return yaml.safe_dump(plain(tree), sort_keys=False, allow_unicode=True)
 
     @staticmethod
@@ -178,7 +189,7 @@ class RunSpec:
         """
         said = {**whole_training({}), **read_yaml(path)}
         permission = permission or NOTHING
-        refuse_code(said, str(path), permission.allow_code)
+        refuse_code(said, str(path), permission.allow_code, permission.named.values())
         _unchanged(said)
         return RunSpec.from_keys(permission.name(said))
 
@@ -186,7 +197,7 @@ class RunSpec:
     @property
     def names(self) -> Names:
         """What it names."""
-        return Names(self.stream, self.methods, self.net, self.code)
+        return Names(self.stream, self.methods, self.net, self.code, frozenset(self.unnamed))
 
     def build_stream(self, seed: int) -> Stream:
         """The stream that seed `seed` of the run learns, in the order given. ``notes["stream_seed"]`` is the seed that all seeds' streams are
@@ -207,11 +218,10 @@ class RunSpec:
         drawn = next((given.get("seed", o.default) for o in known if o.name == "seed"), None)  # None: nothing is drawn
         if drawn == EACH:
             given["seed"] = seed
-        missing = [o for o in known if o.needed and o.name not in given]
-        if missing:
-            wanted = ", ".join(f"--stream.{o.name} {o.metavar}" for o in missing)
-            raise MethodError(f"the stream {self.stream!r} needs {wanted}")
-        built = _stream(entry.target, tuple(sorted(given.items())))
+        _nothing_missing("stream", self.stream, known, given)
+        built = _stream(
+            entry.target, tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in given.items()))
+        )
         if drawn is not None:
             built = replace(built, notes={**built.notes, "stream_seed": drawn})
         if self.scenario not in (None, built.scenario):
@@ -232,14 +242,18 @@ class RunSpec:
         if f"method.{name}" in self.unnamed or f"method.{name}" in self.objects:
             found: Method = self._object(f"method.{name}")
             return found
-        made: Method = self.names.entry("method", name).load()(**self.method_options.get(name, {}))
-        return made
+        from ..core.method import is_method
+
+        entry = self.names.entry("method", name)
+        return is_method(code.call(entry.target, entry.load(), **self.method_options.get(name, {})))
 
     def build_net(self) -> Build | Any:
         """What makes the network; or the network itself, where that was given."""
         if "net" in self.unnamed or "net" in self.objects:
             return self._object("net")
-        return network_maker(self.names.entry("net", self.net), self.net_options)
+        entry = self.names.entry("net", self.net)
+        _nothing_missing("net", self.net, options_of("net", entry), self.net_options)
+        return network_maker(entry, self.net_options)
 
     def network(self, stream: Stream) -> Any:
         """A network for a stream, as it is first made."""
@@ -278,7 +292,8 @@ class RunSpec:
         def concerned(found: Mapping[str, Any]) -> dict[str, Any]:
             return {k: v for k, v in found.items() if k in own or not k.startswith("method.")}
 
-        places = concerned(self.code)
+        named = concerned(self.code)
+        places = Names(self.stream, (method,), self.net, named).places
         return replace(
             self,
             methods=(method,),
@@ -287,8 +302,8 @@ class RunSpec:
             threads=None,
             tuned=None,
             method_options={k: v for k, v in self.method_options.items() if f"method.{k}" in own},
-            code=places,
-            sha256={where: self.sha256[where] for where in places.values() if where in self.sha256},
+            code=named,
+            sha256={where: self.sha256[where] for where in places if where in self.sha256},
             unnamed=concerned(self.unnamed),
             objects=concerned(self.objects),
         )
@@ -308,7 +323,7 @@ class RunSpec:
             kind, _, label = key.partition(".")
             what = f"the {kind} {label}".rstrip()
             raise MethodError(
-                f"this run was made in Python, and {what} has no name that a command could build it by ({self.unnamed[key]}): name it, {_HOW[kind]}"
+                f"this run was made in Python, and {what} has no name that a command could build it by ({shortened(self.unnamed[key])}): name it, {_HOW[kind]}"
             )
         return self.objects[key]
 
@@ -344,15 +359,19 @@ def precision_of(name: str) -> Any:
     return known[name]
 
 
-def refuse_code(said: Mapping[str, Any], where: str, allow_code: bool) -> None:
-    """Raises `MethodError` where a file or a folder names code and nobody has allowed it."""
+def refuse_code(said: Mapping[str, Any], where: str, allow_code: bool, typed: Iterable[str] = ()) -> None:
+    """Raises `MethodError` where a file or a folder names code that nobody has allowed, or typed on the command line."""
     named = [str(v) for k, v in said.items() if k.startswith("code.")]
+    named += [k.removeprefix("sha256.") for k in said if k.startswith("sha256.")]
     for key in ("stream", "net", "method"):
-        for each in str(said.get(key, "")).split(","):
-            named += [part for part in each.split("+") if code.is_code(part)]
-    if named and not allow_code:
+        named += [
+            part for name in methods_of(said.get(key, "")) for part in code.split(name, "+") if code.is_code(part)
+        ]
+    known = {*typed, *(installed() if named else ())}
+    unasked = list(dict.fromkeys(name for name in named if name not in known))
+    if unasked and not allow_code:
         raise MethodError(
-            f"{where} names code that would be run ({', '.join(dict.fromkeys(named))}): say --allow-code if you trust it, or name it on the command line"
+            f"{where} names code that would be run ({', '.join(unasked)}): say --allow-code if you trust it"
         )
 
 
@@ -371,5 +390,18 @@ def _unchanged(said: Mapping[str, Any]) -> None:
 
 @lru_cache(maxsize=2)
 def _stream(target: str, given: tuple[tuple[str, Any], ...]) -> Stream:
-    built: Stream = code.load(target)(**dict(given))
+    from ..core.stream import Stream
+
+    built = code.call(target, code.load(target), **dict(given))
+    if not isinstance(built, Stream):
+        raise MethodError(
+            f"{target} gives {shortened(repr(built))}: expected a lifelong.Stream, such as stream_of([...]) makes"
+        )
     return built
+
+
+def _nothing_missing(kind: str, name: str, known: Iterable[Option], given: Mapping[str, Any]) -> None:
+    """Raises `MethodError` where an option must be given and is not."""
+    wanted = [f"--{kind}.{o.name} {o.metavar}" for o in known if o.needed and o.name not in given]
+    if wanted:
+        raise MethodError(f"the {kind} {name!r} needs {', '.join(wanted)}")

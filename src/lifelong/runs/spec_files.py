@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import yaml
 
 from ..core.errors import RunError
 from ..core.files import write_atomically
-from ..core.yaml_io import flatten, read_yaml
+from ..core.yaml_io import flatten, plain, read_yaml
 from .run import Run, manifest, refuse_older
 from .spec import RunSpec
+from .spec_keys import parts_of
 
 __all__ = ["beside_others", "write_specification"]
 
@@ -61,21 +62,24 @@ def beside_others(folder: Path, spec: RunSpec) -> RunSpec:
     Raises:
         RunError: it holds a run of another stream, network or training, or of code that has changed.
     """
+    refuse_older(folder)
     path = folder / "config.yaml"
     if not path.exists():
         return spec
-    refuse_older(folder)
     before, now = read_yaml(path), flatten(yaml.safe_load(spec.to_yaml()))
     methods = tuple(dict.fromkeys([*str(before["method"]).split(","), *spec.methods]))
-    own = {part for name in methods for part in name.split("+")}
+    own, there = set(parts_of(methods)), set(parts_of(tuple(str(before["method"]).split(","))))
+    usual = _usual(spec)
     for key in sorted({*before, *now}):
         lead = key.partition(".")[0]
-        if lead in own or lead in ("code", "sha256") or key in _MAY_DIFFER:
+        if lead in own and not (lead in there and lead in spec.method_options):
             continue
-        if before.get(key) != now.get(key):
+        if lead in ("code", "sha256") or key in _MAY_DIFFER:
+            continue
+        was, here = (said.get(key, usual.get(key)) for said in (before, now))
+        if was != here:
             raise RunError(
-                f"{folder} holds a run of another specification ({key}: {_short(before.get(key))} there, {_short(now.get(key))} here): choose another "
-                "out, or remove it"
+                f"{folder} holds a run of another specification ({key}: {_short(was)} there, {_short(here)} here): choose another out, or remove it"
             )
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     for where in sorted(tree.get("sha256", {}).keys() & spec.sha256.keys()):
@@ -94,6 +98,12 @@ def beside_others(folder: Path, spec: RunSpec) -> RunSpec:
         code={**tree.get("code", {}), **spec.code},
         sha256={**tree.get("sha256", {}), **spec.sha256},
     )
+
+
+def _usual(spec: RunSpec) -> dict[str, Any]:
+    """The hyperparameters of its methods where nothing is said, by key."""
+    parts = {k.removeprefix("method."): v for k, v in spec.objects.items() if k.startswith("method.")}
+    return {f"{name}.{f.name}": plain(f.default) for name, part in parts.items() for f in fields(part)}
 
 
 def _short(value: Any) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, final
 
 from ..core import code
-from ..core.errors import MethodError, nearest
+from ..core.errors import MethodError, nearest, shortened
 from ..core.options import Option, convert, options
 from ..core.registry import METHODS, NETS, STREAMS, Entry, Table, find
 from ..measures.budget import amount
@@ -18,11 +19,14 @@ __all__ = [
     "DEFAULTS",
     "Names",
     "defaults_of",
+    "installed",
     "known_keys",
+    "label",
     "methods_of",
     "options_of",
     "parts_of",
     "seeds_of",
+    "unnamed_of",
     "values_of",
     "whole_training",
 ]
@@ -30,6 +34,23 @@ __all__ = [
 BUDGETS = ("budget_compute", "budget_memory")
 DEFAULTS = {"stream": "two_corpora", "method": "finetune", "net": "mlp"}
 TABLES: dict[str, Table] = {"method": METHODS, "net": NETS, "stream": STREAMS}
+
+
+_RESERVED = {
+    "stream",
+    "net",
+    "method",
+    "code",
+    "sha256",
+    "seeds",
+    "scenario",
+    "device",
+    "threads",
+    "precision",
+    "every",
+    "order",
+    *BUDGETS,
+}
 
 
 @final
@@ -41,12 +62,14 @@ class Names:
     Args:
         stream, methods, net: names; a method may be composed, ``ewc+l2``. Empty where Python made it of an object without one.
         code: where the code is of those that have no name of their own, by kind and short name (``method.pull``).
+        unnamed: what Python made without a name (``net``, ``method.pull``).
     """
 
     stream: str
     methods: tuple[str, ...]
     net: str
     code: Mapping[str, str]
+    unnamed: frozenset[str] = frozenset()
 
     @staticmethod
     def of(said: Mapping[str, Any]) -> Names:
@@ -60,7 +83,14 @@ class Names:
         def name(kind: str, given: str) -> str:
             if not code.is_code(given):
                 return given
-            short = _short(kind, given)
+            loaded = code.load(given)
+            if not callable(loaded):
+                raise MethodError(
+                    f"{given} is {shortened(repr(loaded))}: expected a {'class' if kind == 'method' else 'function'}"
+                )
+            short = str(getattr(loaded, "name", None) or label(kind, given)) if kind == "method" else label(kind, given)
+            if kind == "method" and short in (_RESERVED | whole_training({}).keys()):
+                raise MethodError(f"{given} calls itself {short!r}, which is a key of every run: give it another name")
             if short in TABLES[kind] or found.get(f"{kind}.{short}", given) != given:
                 raise MethodError(
                     f"{given} calls itself {short!r}, which is the name of another {kind}: give it a name of its own"
@@ -70,19 +100,38 @@ class Names:
 
         stream = "" if "stream.unnamed" in said else name("stream", str(said.get("stream", DEFAULTS["stream"])))
         methods = tuple(
-            "+".join(name("method", part) for part in each.split("+"))
+            "+".join(name("method", part) for part in code.split(each, "+"))
             for each in methods_of(said.get("method", DEFAULTS["method"]))
         )
         usual = DEFAULTS["net"]
         if stream and f"stream.{stream}" not in found:
             usual = find("stream", STREAMS, stream).defaults.get("net", usual)
         net = "" if "net.unnamed" in said else name("net", str(said.get("net", usual)))
-        return Names(stream, methods, net, found)
+        return Names(stream, methods, net, found, unnamed_of(said))
 
     def entry(self, kind: str, name: str) -> Entry:
         """What a name of a kind stands for."""
         where = self.code.get(f"{kind}.{name}")
-        return find(kind, TABLES[kind], name) if where is None else Entry(where, f"of {where}")
+        if where is None:
+            return find(kind, TABLES[kind], name)
+        return Entry(where, f"of {where}")
+
+    def summary(self, kind: str, name: str) -> str:
+        """What it is, in a line; a method of somebody's may have one."""
+        entry = self.entry(kind, name)
+        own = getattr(entry.load(), "summary", "") if kind == "method" else ""
+        return f"{own} ({entry.summary})" if own and own != entry.summary else entry.summary
+
+    @property
+    def places(self) -> list[str]:
+        """Where the code is of all that is named and not this package's: by where it is, or by a package that was installed."""
+        groups = [("stream", self.stream), ("net", self.net), *(("method", part) for part in self.parts)]
+        known = [self.entry(*group) for group in groups if self.known(*group)]
+        return list(dict.fromkeys(e.target for e in known if e.package or e.target in self.code.values()))
+
+    def known(self, kind: str, name: str) -> bool:
+        """Whether a name stands for something: what Python made without one does not."""
+        return f"{kind}.{name}" in self.code or name in TABLES[kind]
 
     @property
     def parts(self) -> list[str]:
@@ -90,11 +139,23 @@ class Names:
         return list(dict.fromkeys(parts_of(self.methods)))
 
 
-def _short(kind: str, reference: str) -> str:
-    """What the code that is named calls itself: a method by its `name`, others as they are defined."""
-    found = code.load(reference)
-    named = getattr(found, "name", None) if kind == "method" else None
-    return str(named or reference.rpartition(":")[2])
+def installed() -> frozenset[str]:
+    """Where the code is of what installed packages name."""
+    return frozenset(e.target for table in TABLES.values() for e in table.values() if e.package)
+
+
+def unnamed_of(said: Mapping[str, Any]) -> frozenset[str]:
+    """What keys like ``net.unnamed`` and ``pull.unnamed`` are of: ``net``, ``method.pull``."""
+    found = [k.removesuffix(".unnamed") for k in said if k.endswith(".unnamed")]
+    return frozenset(k if k in ("stream", "net") else f"method.{k}" for k in found)
+
+
+def label(kind: str, reference: str) -> str:
+    """The short name of code: what it is defined as, behind its module where the package has another of that name (``models_resnet18``)."""
+    where, _, short = reference.rpartition(":")
+    if short not in TABLES[kind]:
+        return short
+    return f"{Path(where).stem if where.endswith('.py') else where.rpartition('.')[2]}_{short}"
 
 
 def values_of(said: Mapping[str, Any], names: Names) -> dict[str, Any]:
@@ -153,23 +214,30 @@ def options_of(kind: str, entry: Entry) -> list[Option]:
     target = entry.load()
     found = options(target, ("scenario",))
     if kind == "net":  # what must be given are the shape and the number of outputs
-        found = [o for o in found if o.name not in _GIVEN and not o.needed]
+        given = _taken(target)
+        found = [o for o in found if o.name not in given]
+    taken = [o.name for o in found if kind != "method" and o.name in ("name", "unnamed")]
+    if taken:
+        raise MethodError(
+            f"{entry.target} has an option {taken[0]!r}, which in a file of a run is the {kind}'s own: rename the parameter"
+        )
     if kind != "stream":
         return found
-    each = "; each: every seed of the run has a stream of its own"
-    return [
-        replace(o, hint=int | Literal["each"], help=f"{o.help.rstrip('.')}{each}") if o.name == "seed" else o
-        for o in found
-    ]
+    return [_seed(o) if o.name == "seed" else o for o in found]
 
 
-_GIVEN = ("shape", "outputs", "num_classes")  # by the stream, to what makes a network
+def _seed(option: Option) -> Option:
+    """The seed of a stream: a number, which need not be said, or that of the run."""
+    said = "; ".join(filter(None, (option.help.rstrip("."), "each: every seed of the run has a stream of its own")))
+    default = 0 if option.needed else option.default
+    return replace(option, hint=int | Literal["each"], help=said, default=default)
 
 
 @final
 @dataclass(frozen=True)
 class Maker:
-    """What makes a network by code of somebody's, which takes ``num_classes=``, or ``(shape, outputs)``.
+    """What makes a network by code of somebody's: a function of ``num_classes=``, of ``(shape, outputs)``, or of options alone, which gives
+    the network or what makes it.
 
     Args:
         where: the code.
@@ -180,42 +248,72 @@ class Maker:
     given: Mapping[str, Any]
 
     def __call__(self, shape: tuple[int, ...], outputs: int) -> Any:
+        """The network.
+
+        Raises:
+            MethodError: the code fails, or gives something else.
+        """
+        from torch import nn
+
         target = code.load(self.where)
-        if _counts_classes(target):
-            return target(num_classes=outputs, **self.given)
-        return target(shape, outputs, **self.given)
+        made = code.call(self.where, target, **self._inputs(target, shape, outputs), **self.given)
+        if callable(made) and not isinstance(made, nn.Module):
+            made = code.call(self.where, made, shape, outputs)
+        if not isinstance(made, nn.Module):
+            raise MethodError(
+                f"{self.where} gives {shortened(repr(made))}: expected a torch.nn.Module, made by a function of (shape, outputs) or of num_classes="
+            )
+        return made
+
+    @staticmethod
+    def _inputs(target: Any, shape: tuple[int, ...], outputs: int) -> dict[str, Any]:
+        names = _taken(target)
+        return dict(zip(names, (outputs,) if names == ("num_classes",) else (shape, outputs)))
 
     def __repr__(self) -> str:
         return f"{self.where}({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
 
 
 def network_maker(entry: Entry, given: Mapping[str, Any]) -> Callable[[tuple[int, ...], int], Any]:
-    """What makes a network of an input shape and a number of outputs: what `entry` names, or the object that it gives.
+    """What makes a network of an input shape and a number of outputs: what `entry` names.
 
     Raises:
-        MethodError: it takes neither ``num_classes=`` nor ``(shape, outputs)``, and gives nothing that does.
+        MethodError: it is a network already.
     """
     target = entry.load()
-    parameters = inspect.signature(target).parameters
-    needed = [p for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    if _counts_classes(target) or len(needed) == 2 or {"shape", "outputs"} <= parameters.keys():
-        return Maker(entry.target, given)
-    made = None if needed else target(**given)
-    if not callable(made):
+    if _makes_when_called(target):  # such as MLP: an object of it makes networks
+        return target(**given)  # type: ignore[no-any-return]
+    if not inspect.isclass(target) and hasattr(target, "forward"):
         raise MethodError(
-            f"{entry.target} takes {', '.join(parameters) or 'nothing'}: expected a function of (shape, outputs) or of num_classes="
+            f"{entry.target} is a network already: expected a function that makes one, so that every seed begins with weights of its own"
         )
-    return made  # type: ignore[no-any-return]
+    return Maker(entry.target, given)
 
 
-def _counts_classes(target: Callable[..., Any]) -> bool:
-    return "num_classes" in inspect.signature(target).parameters or _takes_anything(target)
+def _makes_when_called(target: Any) -> bool:
+    """Whether it is a class whose objects are called; a network is one, but is no maker of networks."""
+    return (
+        inspect.isclass(target)
+        and not hasattr(target, "forward")
+        and any("__call__" in vars(c) for c in inspect.getmro(target)[:-1])
+    )
 
 
-def _takes_anything(target: Callable[..., Any]) -> bool:
-    """Whether it hands further keywords on, as torchvision's functions do, and has no positional parameters that must be given."""
-    kinds = [p.kind for p in inspect.signature(target).parameters.values() if p.default is p.empty]
-    return kinds == [inspect.Parameter.VAR_KEYWORD]
+def _taken(target: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of what makes a network that are no options: ``num_classes``, or the shape and the number of outputs; none, where it is made
+    of options alone."""
+    if _makes_when_called(target):
+        return ()
+    parameters = inspect.signature(target).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in named]
+    if {"shape", "outputs"} <= set(names):
+        return ("shape", "outputs")
+    handed_on = any(p.kind is p.VAR_KEYWORD for p in parameters)  # to what takes it, as torchvision's functions do
+    needed = [p.name for p in named if p.default is p.empty]
+    if "num_classes" in names or (handed_on and not needed):
+        return ("num_classes",)
+    return (needed[0], needed[1]) if len(needed) > 1 else ()
 
 
 def _drawn(names: Names) -> dict[str, Any]:
@@ -256,7 +354,7 @@ def known_keys(names: Names) -> dict[str, Any]:
     known |= {o.name: o.hint for o in options(Training)}
     groups = [("stream", names.stream), ("net", names.net), *(("method", part) for part in names.parts)]
     for kind, name in groups:
-        if name:
+        if name and f"{kind}.{name}" not in names.unnamed:
             prefix = name if kind == "method" else kind
             known |= {f"{prefix}.{o.name}": o.hint for o in options_of(kind, names.entry(kind, name))}
     return known
@@ -264,13 +362,13 @@ def known_keys(names: Names) -> dict[str, Any]:
 
 def methods_of(said: Any) -> tuple[str, ...]:
     """``finetune,ewc+l2`` and ``[finetune, ewc+l2]`` mean two methods."""
-    names = [str(n) for n in said] if isinstance(said, list | tuple) else str(said).split(",")
+    names = [str(n) for n in said] if isinstance(said, list | tuple) else code.split(str(said), ",")
     return tuple(dict.fromkeys(n.strip() for n in names if n.strip())) or ("finetune",)
 
 
 def parts_of(methods: tuple[str, ...]) -> list[str]:
     """The names that methods are composed of: ``ewc+l2`` of two."""
-    return [part for name in methods for part in name.split("+")]
+    return [part for name in methods for part in code.split(name, "+")]
 
 
 def seeds_of(said: Any) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import DataError
+from ..core.errors import DataError, warn
 from ..core.stream import Scenario, Stream, remembered
 from .labelled import Labelled, fraction_of, labels_of, make_stream
 
@@ -59,7 +59,12 @@ def from_frame(
             raise DataError(f"task {alone[0]!r} is in one of the two frames only: give it rows in both")
         held_out = [tested[name] for name in names]
     stream = make_stream(names, list(train.values()), held_out, scenario, seed, announced, classes)
-    return replace(stream, name="frame", source=f"a frame of {len(frame)} rows")
+    return replace(
+        stream,
+        name="frame",
+        source=f"a frame of {len(frame)} rows",
+        notes={**stream.notes, "columns": [str(c) for c in columns]},
+    )
 
 
 @remembered
@@ -83,7 +88,7 @@ def from_table(
         scenario: class, task or domain.
         test: the fraction of each task's rows that is held out to be tested on, drawn at random.
         seed: of the rows held out.
-        announced: see `stream_of`.
+        announced: whether the number of classes is known before the first task; otherwise the network's outputs grow with them.
 
     Raises:
         DataError: the file cannot be read; and what `from_frame` raises.
@@ -92,7 +97,10 @@ def from_table(
         import pandas as pd
     except ImportError as error:
         raise DataError(f"a table is read by pandas ({error}): pip install 'lifelong[table]'") from error
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path} here ({Path.cwd()})")
     try:
+        _each_once(path, pd)
         frame = pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
     except ImportError as error:
         raise DataError(
@@ -100,8 +108,42 @@ def from_table(
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table ({error}): expected .csv or .parquet") from error
+    nameless = [c for c in frame.columns if str(c).startswith("Unnamed: ") and not features]
+    if nameless:
+        warn(
+            f"{path}: a column without a name is one of the inputs ({nameless[0]!r}; an index that was written along?): leave it out with "
+            "features=[...] (--stream.features a,b,...)"
+        )
     made = from_frame(frame, task, label, features or None, scenario, test=test, seed=seed, announced=announced)
     return replace(made, name="table", source=f"{Path(path).name}, {len(frame)} rows")
+
+
+def _each_once(path: Path, pd: Any) -> None:
+    """Raises `DataError` where two columns of a CSV have one name: pandas would call the second otherwise."""
+    if Path(path).suffix == ".parquet":
+        return
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise DataError(
+            f"{path}: {names.count(twice[0])} columns are called {twice[0]!r}: rename them, so that it is known which is meant"
+        )
+
+
+def _none_missing(values: Any, column: str) -> None:
+    """Raises `DataError` where a row says no task or no label."""
+    missing = [i for i, v in enumerate(values.tolist()) if _is_empty(v)]
+    if missing:
+        raise DataError(
+            f"column {column!r} is empty in row {missing[0] + 1} of {len(values)} ({len(missing)} such rows): fill it in, or leave these rows out"
+        )
+
+
+def _is_empty(value: Any) -> bool:
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA
+        return True
 
 
 def _tasks(frame: Any, task: str, label: str, features: list[str]) -> dict[str, Labelled]:
@@ -126,11 +168,21 @@ def _tasks(frame: Any, task: str, label: str, features: list[str]) -> dict[str, 
         if values.dtype.kind not in "biuf":
             raise DataError(
                 f"column {column!r} holds {values.dtype}, expected numbers: turn it into numbers, or leave it out with "
-                "features=[...]"
+                "features=[...] (--stream.features a,b,...)"
             )
-        x[:, i] = values
+        with np.errstate(over="ignore"):
+            x[:, i] = values
+        wrong = np.flatnonzero(~np.isfinite(x[:, i]))
+        if len(wrong):
+            raise DataError(
+                f"column {column!r}: {values[wrong[0]]} in row {wrong[0] + 1} of {len(frame)} is no number that float32 holds ({len(wrong)} such rows): "
+                "fill in what is missing, or leave these rows out"
+            )
     rows: dict[str, list[int]] = {}
-    for i, name in enumerate(labels_of(frame[task].to_numpy(), f"column {task!r}")):
+    for column in (task, label):
+        _none_missing(frame[column].to_numpy(), column)
+    tasks = frame[task].to_numpy()
+    for i, name in enumerate(labels_of(tasks.astype(str) if tasks.dtype.kind == "M" else tasks, f"column {task!r}")):
         rows.setdefault(str(name), []).append(i)
     labels = frame[label].to_numpy()
     return {

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..core.method import Method
+from ..core.errors import MethodError, nearest
+from ..core.method import Method, is_method
 from ..core.stream import Stream
-from .laws import LawBroken, run
+from .laws import LawBroken, run, where
 from .method_laws import METHOD_LAWS
 from .stream_laws import STREAM_LAWS
 
@@ -27,16 +28,65 @@ def check_method(method: type[Method] | Method, **hyperparameters: Any) -> None:
         hyperparameters: of the class.
 
     Raises:
-        LawBroken: a law does not hold; a sentence each says what was found.
+        LawBroken: a law does not hold; a sentence each says what was found. Or the method cannot be made, or has what the library would pass
+            over in silence.
+        MethodError: the method refuses a hyperparameter.
     """
     if isinstance(method, Method):
-        run(METHOD_LAWS, method, str(method))
+        _hold(method, str(method))
         return
     if not (inspect.isclass(method) and issubclass(method, Method)):
         raise LawBroken(f"check_method({method!r}): expected a subclass of lifelong.Method, or an object of one")
-    tried: list[Mapping[str, Any]] = [hyperparameters] if hyperparameters else list(method.examples)
-    for given in tried:
-        run(METHOD_LAWS, method(**given), f"{method.__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})")
+    for given in [hyperparameters] if hyperparameters else _examples(method):
+        called = f"{method.__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+        _hold(_made(method, given, called), called)
+
+
+def _hold(method: Method, called: str) -> None:
+    try:
+        is_method(method)
+    except MethodError as error:  # once, and not for each law
+        raise LawBroken(f"{called}: {error}") from error
+    run(METHOD_LAWS, method, called)
+
+
+def _examples(kind: type[Method]) -> list[Mapping[str, Any]]:
+    """The hyperparameters that a class names."""
+    found: Any = kind.examples
+    if callable(found):
+        raise LawBroken(
+            f"{kind.__name__}.examples is a function: its slot is `segments(state, batch, context)` now, and `examples` are hyperparameters to try"
+        )
+    if not (isinstance(found, list | tuple) and found and all(isinstance(each, Mapping) for each in found)):
+        raise LawBroken(
+            f"{kind.__name__}.examples is {found!r}: expected hyperparameters to try, a tuple of dictionaries, such as ({{'strength': 1.0}},)"
+        )
+    return list(found)
+
+
+def _made(kind: type[Method], given: Mapping[str, Any], called: str) -> Method:
+    """A method with these hyperparameters."""
+    known = inspect.signature(kind).parameters
+    for key in given:
+        if key not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise LawBroken(
+                f"{called}: no hyperparameter called {key!r}{nearest(key, known)}; there are: {', '.join(known) or 'none'}"
+            )
+    missing = [
+        k
+        for k, p in known.items()
+        if p.default is p.empty and k not in given and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    if missing:
+        first = missing[0]
+        raise LawBroken(
+            f"{called}: {', '.join(missing)} must be given: check_method({kind.__name__}, {first}=...), or name it in the class, "
+            f"examples: ClassVar = ({{{first!r}: ...}},)"
+        )
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise LawBroken(f"{called} cannot be made: {error}{where(error)}") from error
 
 
 def check_stream(stream: Stream | Callable[..., Stream], **options: Any) -> None:

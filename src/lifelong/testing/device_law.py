@@ -7,7 +7,7 @@ of another device, which is an error. Reading a value (``.item()``, ``bool(t)``,
 
 from __future__ import annotations
 
-from collections import Counter
+import traceback
 from typing import Any
 
 import torch
@@ -24,29 +24,35 @@ from ..core.stream import Scenario
 from ..training.learner import Learner
 from ..training.settings import Training
 from ..training.task_loop import chunk_of_steps
-from .laws import LawBroken, holds
+from .laws import LawBroken, line_of, where
 from .toys import toy_learner, toy_stream
 
 __all__ = ["waits_for_no_device"]
+
+SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
 
 
 def waits_for_no_device(method: Method) -> None:
     """A step in the method's third task reads no value, mixes no devices and makes no double precision off the CPU."""
     if method.traits.idles:  # it takes no step in most tasks
         return
-    for scenario in ("task", "domain", "class"):
+    fits: list[Scenario] = []
+    for scenario in SCENARIOS:
         try:
             method.check(scenario)
+            fits.append(scenario)
         except MethodError:
             continue
-        for optimizer in ("sgd", "adam"):
-            _one(method, scenario, optimizer)
+    for scenario in fits:
+        _one(method, scenario, "sgd")
+    if fits:  # what Adam does depends on no scenario
+        _one(method, fits[0], "adam")
 
 
 def _one(method: Method, scenario: Scenario, optimizer: str) -> None:
     training = Training(optimizer=optimizer, lr=0.01, batch_size=16, clip=1.0)  # type: ignore[arg-type]
     learner, chunk = _in_its_third_task(method, scenario, training)
-    where = f"in the scenario {scenario!r} with {optimizer}"
+    tried = f"in the scenario {scenario!r} with {optimizer}"
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
 
         def there(value: Any) -> Any:
@@ -62,14 +68,31 @@ def _one(method: Method, scenario: Scenario, optimizer: str) -> None:
         except DataDependentOutputException as error:
             if method.traits.waits:
                 return
-            raise LawBroken(f"{where} a step reads a value of the device ({error.func}), for which it waits") from error
+            raise LawBroken(
+                f"{tried} a step reads a value of the device, for which it waits{where(error)}: no .item(), float(t), `if t > 0` or nonzero, but "
+                "torch.where"
+            ) from error
         except (RuntimeError, _MixedError) as error:
-            raise LawBroken(f"{where} a step would fail on a GPU: {error}") from error
-    holds(method.traits.waits or not watched.left, f"{where} a step copies from the device: {dict(watched.left)}")
+            raise LawBroken(f"{tried} a step would fail on a GPU: {_plainly(error)}{where(error)}") from error
+    if not method.traits.waits and watched.left:
+        raise LawBroken(
+            f"{tried} a step copies a tensor from the device, for which it waits{watched.left[0]}: no .cpu(), .to('cpu') or .tolist() in a step"
+        )
+
+
+_MIXED = (
+    "it mixes devices, as a tensor that it makes is on the CPU; make it with device=t.device of a tensor of the step"
+)
+
+
+def _plainly(error: Exception) -> str:
+    """What is wrong, where torch says it in its own terms."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _MIXED if "different devices" in said or "same device" in said else said
 
 
 def _in_its_third_task(method: Method, scenario: Scenario, training: Training) -> tuple[Learner, Chunk]:
-    stream = toy_stream(scenario, tasks=3, examples=64)
+    stream = toy_stream(scenario, tasks=3, examples=64, inputs=method.inputs)
     learner = toy_learner(method, stream, training)
     for task in stream.tasks[:2]:
         if method.traits.once:
@@ -111,23 +134,30 @@ class _MixedError(Exception):
 
 
 class _Watched(TorchDispatchMode):
-    """Counts what leaves the device "meta", and refuses double precision on it."""
+    """Notes what leaves the device "meta", and refuses double precision on it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.left: Counter[str] = Counter()
+        self.left: list[str] = []  # the lines where something did
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.add_.Tensor and len({t.device for t in _tensors(args) if t.dim()}) > 1:
-            raise _MixedError(f"{func} mixes devices")  # which fake tensors let pass
+            raise _MixedError(_MIXED)  # which fake tensors let pass
         found = func(*args, **(kwargs or {}))
         there = [t for t in _tensors((args, kwargs)) if t.device.type == "meta"]
         for t in _tensors(found):
             if t.device.type == "meta" and t.dtype == torch.float64:
-                raise _MixedError(f"{func} makes float64, which not every device has")
+                raise _MixedError("it makes float64, which not every device has; make it float32")
             if there and t.device.type == "cpu":
-                self.left[func.name()] += 1
+                self.left.append(line_of(_within_the_law()))
         return found
+
+
+def _within_the_law() -> list[traceback.FrameSummary]:
+    """The frames from where a law looks at a step down to here."""
+    frames = traceback.extract_stack()
+    first = max((i for i, f in enumerate(frames) if f.name == "_one" and f.filename == __file__), default=0)
+    return frames[first:]
 
 
 def _tensors(value: Any) -> list[Tensor]:

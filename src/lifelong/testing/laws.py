@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.errors import LifelongError
 
-__all__ = ["LawBroken", "holds", "run", "same", "weights"]
+__all__ = ["LawBroken", "holds", "line_of", "run", "same", "weights", "where"]
 
 Subject = TypeVar("Subject")
 _KNOWN = (str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))
@@ -46,7 +46,7 @@ def run(laws: Sequence[Callable[[Subject], None]], subject: Subject, called: str
                 broken.setdefault(str(error), []).append(law.__name__)
             except Exception as error:  # whatever somebody's code raises
                 cause = cause or error
-                broken.setdefault(f"{type(error).__name__}: {error}{_where(error)}", []).append(law.__name__)
+                broken.setdefault(f"{type(error).__name__}: {error}{where(error)}", []).append(law.__name__)
     finally:
         torch.set_num_threads(threads)
     if broken:
@@ -55,11 +55,16 @@ def run(laws: Sequence[Callable[[Subject], None]], subject: Subject, called: str
         raise LawBroken(f"{called} breaks {count} of {len(laws)} laws:{found}") from cause
 
 
-def _where(error: BaseException) -> str:
-    """The last line of code that is neither this package's nor torch's."""
+def where(error: BaseException) -> str:
+    """The line that an error comes from, as ` (file.py:12, in gradient)`; empty: it is this package's or torch's own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_KNOWN)]
+    return line_of(traceback.extract_tb(error.__traceback__))
+
+
+def line_of(frames: Iterable[traceback.FrameSummary]) -> str:
+    """The last line of code that is neither this package's nor torch's."""
+    own = [f for f in frames if not f.filename.startswith(_KNOWN)]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})" if own else ""
 
 

@@ -50,9 +50,9 @@ def ranks_give_what_one_gives(method: Method) -> None:
 def _learnt(method: Method, ranks: Any) -> Tensor:
     """The weights after two tasks, and the scores."""
     scenario = method.scenarios[0]
-    stream = toy_stream(scenario, tasks=2)
+    stream = toy_stream(scenario, tasks=2, inputs=method.inputs)
     training = Training(lr=0.05, momentum=0.9, batch_size=16, iterations=20, clip=2.0)
-    net = toy_net(stream.outputs)
+    net = toy_net(stream.outputs, inputs=stream.shape)
     learner = Learner(net, method, training, scenario=scenario, dtype=torch.float64, ranks=ranks)
     for task in stream:
         if method.traits.once and task.index + 1 < len(stream):

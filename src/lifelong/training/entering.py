@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import torch
 
+from ..core import state_io
 from ..core.contexts import Spec
-from ..core.errors import DataError, MethodError
+from ..core.errors import DataError, MethodError, RunError
 from ..core.examples import Examples, Tensors
 from ..core.growth import Growth
 from ..core.random import derive, generator, untouched
@@ -46,6 +47,7 @@ def enter(learner: Learning, task: Task) -> None:
     if learner.spec is None:
         others_hold(learner)
         learner.stepper.init(Spec(task.train.shape, learner.width(task), learner.scenario, learner.seed))
+        _read_back(learner)
         learner.outputs.adopt(task, not learner.learnt)
         known_outputs(learner)
     make_room(learner, task)
@@ -64,6 +66,19 @@ def enter(learner: Learning, task: Task) -> None:
     learner.stepper.begin(learner.context(task.train, task))
     learner.buffers = written(learner.net)
     learner.at = Position(called(task))
+
+
+def _read_back(learner: Learning) -> None:
+    """Raises `MethodError` where a saved state could not be read back."""
+    method = learner.method
+    tensors, skeleton = state_io.split(learner.state)
+    try:
+        state_io.join(method.state_type, skeleton, tensors, "state")
+    except RunError as error:
+        raise MethodError(
+            f"{method.name}: `init` gives what its return type does not say ({error.__cause__}), so that a saved state could not be read back: write there "
+            "what it gives"
+        ) from error
 
 
 def learnable(task: Task) -> None:

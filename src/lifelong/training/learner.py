@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
 
+from ..core import code
 from ..core.contexts import TaskContext
 from ..core.errors import MethodError
 from ..core.examples import Examples
-from ..core.stream import Task
+from ..core.stream import Stream, Task
 from . import entering, evaluation, learner_state, unbounded
 from .entering import called, try_on_few, unheld
 from .first_batch import written
@@ -173,6 +175,25 @@ class Learner(Learning):
         return [evaluation.evaluate(self, task) for task in tasks]
 
     # --- saving -----------------------------------------------------------------------------------------------------
+    def save(self, folder: str | Path, stream: Stream) -> None:
+        """Writes the learner into a run's folder, as `lifelong.fit` does: ``lifelong export``, ``gate``, ``compare``, ``report`` and ``watch`` take
+        it, and ``lifelong resume`` learns what is left of the stream. Saved after each task into the same folder, the rows of the matrix R add up;
+        a row at which nobody saved stays empty. A network that was made in Python has no name, by which a command could build it; the command
+        says how to name it.
+
+        Args:
+            folder: of one stream; other methods and seeds may stand in it.
+            stream: the tasks that it learns, in order: those that it has learnt, and those to come.
+
+        Raises:
+            MethodError: an optimizer was given in Python; the stream's scenario is another.
+            DataError: the stream's first tasks are not those that it has learnt.
+            RunError: the folder holds another run; it cannot be written to.
+        """
+        code.load("lifelong.runs.saving:save")(
+            self, folder, stream
+        )  # stands above: by name, as methods and streams are found
+
     def state_dict(self) -> dict[str, Any]:
         """All that learning has changed: ``tensors`` by name, and ``meta`` that is plain JSON."""
         return learner_state.saved(self)

@@ -285,6 +285,7 @@ def _go_together(
         raise MethodError(f"net {net!r}: expected a torch.nn.Module, such as MLP((100,))(stream.shape, stream.outputs)")
     if not isinstance(training, Training):
         raise MethodError(f"training {training!r}: expected Training(lr=..., epochs=...)")
+    Vector.of(net)  # refuses lazy layers
     method.check_net(net)
     method.check_ranks(ranks)
     if grows and scenario != "class":

@@ -2,7 +2,7 @@
 
     g ← g + λ (θ − θ*)
 
-with θ* the weights after the last task: L2 in weight space, without the factor 2 of `lifelong.L2`.
+with θ* the weights after the last task. `lifelong.L2` does the same with half the strength: its penalty is λ‖θ − θ*‖², so it adds 2λ(θ − θ*).
 """
 
 from __future__ import annotations
