@@ -94,6 +94,27 @@ def test_a_file_imports_what_is_beside_it(tmp_path: Path, monkeypatch: pytest.Mo
     assert sys.path == before
 
 
+def test_a_helper_that_two_folders_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has one module of a name: the second file would get the first one's helper."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "its_helper.py").write_text(f"value = {folder!r}\n")
+        (tmp_path / folder / "between.py").write_text("from its_helper import value\n")
+        (tmp_path / folder / "own.py").write_text(f"import between  # {folder}\nvalue = between.value\n")
+    (tmp_path / "two" / "own.py").write_text("from its_helper import value\n")
+    assert code.load("./one/own.py:value") == "one"
+    assert code.load("./one/own.py:value") == "one"
+    with pytest.raises(
+        MethodError, match=r"own\.py imports 'its_helper': that is .*two.* and .*one.* elsewhere: rename one"
+    ):
+        code.load("./two/own.py:value")
+    (tmp_path / "two" / "json.py").write_text("value = 1\n")
+    (tmp_path / "two" / "other.py").write_text("from json import value\n")
+    with pytest.raises(MethodError, match="imports 'json'"):
+        code.load("./two/other.py:value")
+
+
 def test_the_names_of_the_version_before_are_known() -> None:
     assert (
         nearest("--replay.slots", ["--replay.fill", "--replay.buffer_size"])

@@ -12,6 +12,7 @@ import torch
 from lifelong import EWC, MLP, DataError, Learner, Method, MethodError, Replay, RunError, Stream, Training, turning
 from lifelong.cli import main
 from lifelong.core import code
+from lifelong.runs.checkpoint import Store
 from lifelong.runs.load_run import load_run
 from lifelong.runs.spec import Permission
 
@@ -67,6 +68,26 @@ def test_a_row_that_nobody_measured_stays_empty() -> None:
     assert sum(found.record.forward) == one.costs.forward
 
 
+def test_the_row_of_now_is_that_of_the_weights_of_now() -> None:
+    one = learner()
+    one.learn(STREAM[0])
+    one.save("run", STREAM)
+    with torch.no_grad():
+        for p in one.net.parameters():
+            p.neg_()
+    one.save("run", STREAM)
+    found = load_run(Path("run"), permission=PERMITTED)
+    assert found.record.accuracy[1] == [accuracy for accuracy, _, _ in found.learner.evaluate(STREAM)]
+    assert found.record.rows == 2
+    again = learner()
+    saved = Store(Path("run/checkpoint/ewc/0")).newest()
+    assert saved is not None
+    again.load_state_dict(saved)
+    again.learn(STREAM[1])
+    again.save("run", STREAM)
+    assert load_run(Path("run"), permission=PERMITTED).record.rows == 3
+
+
 def test_it_is_saved_within_a_task() -> None:
     stream = turning(tasks=3, examples=2100)
     one = learner(stream=stream)
@@ -106,11 +127,34 @@ def _other_run() -> None:
     learner().save("r", turning(tasks=2, examples=100))
 
 
+def _again() -> None:
+    """As a script that is run twice does."""
+    for _ in range(2):
+        one = learner()
+        one.learn(STREAM[0])
+        one.save("r", STREAM)
+
+
 def _less() -> None:
     one = learner()
     one.learn(STREAM[0])
+    start = one.state_dict()
+    one.learn(STREAM[1])
     one.save("r", STREAM)
-    learner().save("r", STREAM)
+    one.load_state_dict({**start, "meta": {**start["meta"], "saved_as": one.saved_as}})
+    one.save("r", STREAM)
+
+
+def _others() -> None:
+    one = learner()
+    one.learn(STREAM[2])
+    one.save("r", STREAM)
+
+
+def _by_steps() -> None:
+    one = learner()
+    one.step(STREAM[0].train.x[:16], STREAM[0].train.y[:16])  # type: ignore[attr-defined]
+    one.save("r", STREAM)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +165,10 @@ def _less() -> None:
         (_grows, MethodError, "scenario is 'class'"),
         (_shorter, DataError, "has learnt 2 tasks, the stream has 1"),
         (_other_run, RunError, "holds a run of another specification"),
-        (_less, RunError, "has learnt 1 tasks, and this one has learnt 0"),
+        (_again, RunError, "holds another learner"),
+        (_less, RunError, "has learnt 2 tasks, and this one has learnt 1"),
+        (_others, DataError, "task 1 of the stream is"),
+        (_by_steps, DataError, "task 1 of the stream is"),
     ],
 )
 def test_what_cannot_be_saved_is_refused(wrong: Callable[[], None], error: type[Exception], message: str) -> None:

@@ -80,6 +80,12 @@ def listed():
 def of_many(names: list[str] = ["a"], seed=0):
     return listed()
 
+def both(shape, num_classes=10):
+    return plain(shape, num_classes)
+
+def by_place(shape, outputs, /, units=8):
+    return plain(shape, outputs, units)
+
 number = 7
 """
 
@@ -97,7 +103,7 @@ def made(name: str, **given: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        *((n, {}) for n in ("plain", "checked", "nothing", "maker", "seven", "Net")),
+        *((n, {}) for n in ("plain", "checked", "nothing", "maker", "seven", "Net", "both", "by_place")),
         ("by_name", {"depth": 2}),
         ("Wide", {"units": 6, "depth": 1}),
     ],

@@ -6,6 +6,7 @@ run's folder names is refused otherwise. What was loaded is told by its SHA-256,
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -174,6 +175,7 @@ def _file(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
+    _same_everywhere(path.resolve(), set())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
@@ -183,6 +185,24 @@ def _file(path: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+def _same_everywhere(path: Path, seen: set[Path]) -> None:
+    """Raises `MethodError` where a file imports what is beside it, and Python knows another module of that name: the other one would be taken."""
+    seen.add(path)
+    imports = [n for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.Import | ast.ImportFrom)]
+    named = [a.name for n in imports if isinstance(n, ast.Import) for a in n.names]
+    named += [n.module or "" for n in imports if isinstance(n, ast.ImportFrom) and not n.level]
+    for name in dict.fromkeys(n.partition(".")[0] for n in named):
+        own = [p for p in (path.parent / f"{name}.py", path.parent / name / "__init__.py") if name and p.is_file()]
+        if not own or own[0] in seen:
+            continue
+        spec = _spec(name)
+        if spec is not None and (spec.origin is None or Path(spec.origin).resolve() != own[0]):
+            raise MethodError(
+                f"{path.name} imports {name!r}: that is {own[0]} beside it, and {spec.origin} elsewhere: rename one of them"
+            )
+        _same_everywhere(own[0], seen)
 
 
 @contextmanager

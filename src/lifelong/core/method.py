@@ -361,7 +361,7 @@ def _look_at(kind: type[Method]) -> None:
 def _attribute(called: str, name: str, value: object) -> None:
     """Raises `MethodError` for one of a class that the library would not see, or would not call as its author expects."""
     function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-    if name in _FORMER and isinstance(function, types.FunctionType):
+    if name in _FORMER and isinstance(function, types.FunctionType) and "state" in _parameters(function):
         raise MethodError(f"{called} is no slot: {_FORMER[name]}")
     if name == "portable" and isinstance(value, bool):
         raise MethodError(
@@ -395,11 +395,11 @@ def _takes(called: str, slot: str, function: types.FunctionType) -> None:
 
 
 def _near(called: str, name: str, function: types.FunctionType) -> None:
-    """Raises `MethodError` where a function is called nearly like a slot. One that takes no `state`, nor as many arguments as the slot, is a
-    helper."""
-    for slot in difflib.get_close_matches(name, _HOME, n=1, cutoff=0.8):
+    """Raises `MethodError` where a function is called nearly like a slot, and takes a state and as many arguments. Others are helpers."""
+    for slot in difflib.get_close_matches(name, _HOME, n=1, cutoff=0.85):
         own = _parameters(function)
-        if "state" in own or len(own) == len(_parameters(getattr(_HOME[slot], slot))):
+        expected = _parameters(getattr(_HOME[slot], slot))
+        if own[:1] == expected[:1] and len(own) == len(expected):
             raise MethodError(
                 f"{called}: there is no slot called {name!r} (did you mean {slot!r}?); a helper's name begins with _ or is another"
             )

@@ -128,9 +128,10 @@ def _named(columns: Sequence[str], names: list[str], where: str) -> list[int]:
     """Where the columns of inputs stand."""
     for column in columns:
         if names.count(column) != 1:
-            found = "no column" if column not in names else f"{names.count(column)} columns"
+            twice = column in names
+            found = f"{names.count(column)} columns" if twice else "no column"
             raise DataError(
-                f"{where}: {found} {column!r}{nearest(column, names)}; expected one for each input: {', '.join(columns)}"
+                f"{where}: {found} {column!r}{'' if twice else nearest(column, names)}; expected one for each input: {', '.join(columns)}"
             )
     return [names.index(column) for column in columns]
 

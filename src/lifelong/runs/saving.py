@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import uuid
 from pathlib import Path
 
 from ..core.errors import DataError, MethodError, RunError
 from ..core.stream import Stream
+from ..training.entering import called
 from ..training.learner import Learner
 from .checkpoint import Store
 from .fitting import beside
@@ -34,12 +36,13 @@ def save(learner: Learner, folder: str | Path, stream: Stream) -> Record:
     )
     job = Job(learner.method.name, learner.seed)
     given = learner.net if learner.ungrown is None else learner.ungrown
-    words = about(learner, about_data(stream), network=given)
+    words = about(learner, about_data(stream), network=given) | {"weights": []}  # those that it began with are gone
     spec = beside_others(folder, spec)
     place = folder / job.folder
     with leased(place) as lease:
         store = Store(place, lease)
-        record = _measured(learner, stream, _before(store, words))
+        record = _measured(learner, stream, _before(learner, store, words))
+        learner.saved_as = learner.saved_as or uuid.uuid4().hex
         state = learner.state_dict()
         state["meta"] |= {
             "record": record.to_json(),
@@ -48,7 +51,7 @@ def save(learner: Learner, folder: str | Path, stream: Stream) -> Record:
         }
         store.save(state)
     run = Run.of(stream)
-    run.records = {**beside(folder, lambda seed: stream, learner.net), job: record}
+    run.records = {**beside(folder, lambda seed: stream, lambda *given: learner.net), job: record}
     write_specification(folder, spec, run)
     run.write(folder)
     log(folder, "saved", method=job.method, seed=job.seed, after=learner.learnt)
@@ -77,18 +80,29 @@ def _can_be_saved(learner: Learner, stream: Stream) -> None:
         raise DataError(
             f"the learner has learnt {learner.learnt} tasks, the stream has {len(stream)}: expected all of them, in order"
         )
-    met = tuple(sorted({c for task in stream.tasks[: learner.learnt] for c in task.classes}))
-    if learner.scenario != "domain" and not set(met) <= set(learner.seen):
-        raise DataError(
-            f"the first {learner.learnt} tasks of the stream have the classes {list(met)}, the learner has met {list(learner.seen)}"
-        )
+    tasks = [called(task) for task in stream]
+    begun = [*learner.met, *([] if learner.at is None else [learner.at.task])]
+    for i, (name, there) in enumerate(zip(begun, [*tasks, "none"])):
+        if name != there:
+            raise DataError(
+                f"task {i + 1} of the stream is {there}, and the learner has learnt {name}: expected the stream that it learns, in order"
+            )
 
 
-def _before(store: Store, words: dict[str, object]) -> Record | None:
-    """What an earlier call has measured."""
+def _before(learner: Learner, store: Store, words: dict[str, object]) -> Record | None:
+    """What an earlier call has measured.
+
+    Raises:
+        RunError: of another learner.
+    """
     saved = store.newest()
     if saved is None:
         return None
+    if learner.saved_as is None or saved["meta"].get("saved_as") != learner.saved_as:
+        raise RunError(
+            f"{store.folder} holds another learner (a script that is run again makes a new one): choose another folder, or go on with that one, "
+            "learner.load_state_dict(Store(...).newest())"
+        )
     check_same({k: v for k, v in saved["meta"].get("about", {}).items() if k != "weights"}, words, store.folder)
     return Record.from_json(saved["meta"]["record"])
 
@@ -100,6 +114,11 @@ def _measured(learner: Learner, stream: Stream, before: Record | None) -> Record
         raise RunError(
             f"the folder holds a learner that has learnt {record.rows - 1} tasks, and this one has learnt {learner.learnt}: choose another folder"
         )
+    if record.rows == learner.learnt + 1 and learner.at is None:  # its weights may have changed since
+        for cells in (record.accuracy, record.seconds, record.train_seconds, record.parameters, record.memory_bytes):
+            cells.pop()
+        record.forward.pop()
+        record.backward.pop()
     while record.rows < learner.learnt:
         _unmeasured(record, learner, stream)
     if record.rows == learner.learnt and learner.at is None:

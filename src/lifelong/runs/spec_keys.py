@@ -256,7 +256,8 @@ class Maker:
         from torch import nn
 
         target = code.load(self.where)
-        made = code.call(self.where, target, **self._inputs(target, shape, outputs), **self.given)
+        first, named = self._inputs(target, shape, outputs)
+        made = code.call(self.where, target, *first, **named, **self.given)
         if callable(made) and not isinstance(made, nn.Module):
             made = code.call(self.where, made, shape, outputs)
         if not isinstance(made, nn.Module):
@@ -266,9 +267,16 @@ class Maker:
         return made
 
     @staticmethod
-    def _inputs(target: Any, shape: tuple[int, ...], outputs: int) -> dict[str, Any]:
+    def _inputs(target: Any, shape: tuple[int, ...], outputs: int) -> tuple[list[Any], dict[str, Any]]:
         names = _taken(target)
-        return dict(zip(names, (outputs,) if names == ("num_classes",) else (shape, outputs)))
+        values = dict(zip(names, (outputs,) if names == ("num_classes",) else (shape, outputs)))
+        known = inspect.signature(target).parameters
+        first = [
+            values.pop(name)
+            for name in known
+            if name in values and known[name].kind is inspect.Parameter.POSITIONAL_ONLY
+        ]
+        return first, values
 
     def __repr__(self) -> str:
         return f"{self.where}({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
@@ -305,10 +313,11 @@ def _taken(target: Callable[..., Any]) -> tuple[str, ...]:
     if _makes_when_called(target):
         return ()
     parameters = inspect.signature(target).parameters.values()
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     names = [p.name for p in named]
-    if {"shape", "outputs"} <= set(names):
-        return ("shape", "outputs")
+    for pair in (("shape", "outputs"), ("shape", "num_classes"), ("input_shape", "num_classes")):
+        if set(pair) <= set(names):
+            return pair
     handed_on = any(p.kind is p.VAR_KEYWORD for p in parameters)  # to what takes it, as torchvision's functions do
     needed = [p.name for p in named if p.default is p.empty]
     if "num_classes" in names or (handed_on and not needed):

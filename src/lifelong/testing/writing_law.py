@@ -51,17 +51,16 @@ def _watching(slot: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def looking(state: Any, *given: Any, **named: Any) -> Any:
         lent = (*given, *named.values())
         context = next(a for a in lent if isinstance(a, StepContext | TaskContext))
-        modes = {name: m.training for name, m in context.net.named_modules()}
+        mode = context.net.training
         before = [_Seen.of(what, t) for what, t in _lent(slot, lent, context)]
         found = function(state, *given, **named)
         for seen in before:
             holds(not seen.changed, f"{slot} writes into the {_of(seen.what)}: {_INSTEAD[seen.what]}")
-        # a step may put layers that it freezes into evaluation mode, and not the whole network
-        now = context.net.named_modules() if slot in _EDGES else [("", context.net)]
-        others = [name or "the network" for name, m in now if m.training != modes.get(name, m.training)]
-        if others:
+        if (
+            context.net.training != mode
+        ):  # layers that are frozen may be put into evaluation mode, and not the whole network
             raise LawBroken(
-                f"{slot} leaves {others[0]} in another mode than it found it in, in which others go on to train it: ask it within "
+                f"{slot} leaves the network in another mode than it found it in, in which others go on to train it: ask it within "
                 "evaluating(context.net)"
             )
         if slot == "observe":

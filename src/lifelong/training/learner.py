@@ -126,6 +126,7 @@ class Learner(Learning):
     def remember(self, task: Task) -> None:
         """Counts `task` as met: its classes as seen, its examples as past where the method trains on the past."""
         self.outputs.see(task.classes)
+        self.met.append(called(task))
         if self.method.traits.rereads:
             self.past.append(self.own_examples(task))
         self.held.learnt += 1
@@ -187,8 +188,8 @@ class Learner(Learning):
 
         Raises:
             MethodError: an optimizer was given in Python; the stream's scenario is another.
-            DataError: the stream's first tasks are not those that it has learnt.
-            RunError: the folder holds another run; it cannot be written to.
+            DataError: the stream's first tasks are not those that it has learnt, by names and sizes.
+            RunError: the folder holds another run, or another learner of this method and seed; it cannot be written to.
         """
         code.load("lifelong.runs.saving:save")(
             self, folder, stream

@@ -45,6 +45,8 @@ def saved(learner: Learning) -> dict[str, Any]:
         "scenario": learner.scenario,
         "spec": None if learner.spec is None else asdict(learner.spec),
         "learnt": learner.learnt,
+        "met": list(learner.met),
+        "saved_as": learner.saved_as,
         "seen": list(learner.seen),
         "known": learner.known,
         "resting": sorted(learner.modes.kept),
@@ -66,6 +68,7 @@ def load(learner: Learning, saved: dict[str, Any], past: Iterable[Task]) -> None
     _load_network(learner, meta, tensors)
     _load_method(learner, meta, tensors)
     _load_place(learner, meta)
+    learner.met, learner.saved_as = list(meta.get("met", ())), meta.get("saved_as")
     learner.past = []
     if learner.method.traits.rereads:
         learner.past = [learner.own_examples(task) for task in past]

@@ -73,6 +73,8 @@ class Learning:
         self.held = Held(self.method, scenario, seed, generator(seed, "method/0", self.device))
         self.bind(self.make_optimizer(self.net))
         self.at: Position | None = None  # within a task
+        self.met: list[str] = []  # the tasks learnt, by name and size
+        self.saved_as: str | None = None  # which of the learners in folders it is
         self.past: list[Examples] = []  # kept only for a method that trains on them
         self.growth: list[Growth] = []
         self.ungrown: nn.Module | None = None  # as it was before it grew
