@@ -66,16 +66,18 @@ def load(reference: str) -> Any:
 
 
 def call(reference: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """What somebody's code gives.
+    """What somebody's code gives; this package's own errors are what they are.
 
     Raises:
         MethodError: it fails; the message says how, and where.
     """
     try:
         return function(*given, **named)
-    except LifelongError:
+    except (LifelongError, MemoryError):
         raise
     except Exception as error:
+        if reference.startswith("lifelong."):
+            raise
         at = traceback.extract_tb(error.__traceback__)[-1]
         raise MethodError(
             f"{reference} fails ({type(error).__name__}: {error}; {Path(at.filename).name}, line {at.lineno})"
