@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .system import held_back
+
 __all__ = ["doing", "say"]
 
 EVERY = 10.0  # seconds after which a command that prints nothing says that it is at work
@@ -34,7 +36,8 @@ def doing(what: Callable[[], str]) -> Iterator[None]:
     _doing.append(what)
     if len(_doing) == 1 and not sys.stderr.isatty():
         _said = time.monotonic()
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: the work matters more
+        # no thread is to be had: the work matters more; and one that Ctrl-C reached would hand it on while the main thread holds it back
+        with contextlib.suppress(RuntimeError), held_back():
             threading.Thread(target=_remind, args=(over,), name="doing", daemon=True).start()
     try:
         yield
