@@ -94,6 +94,21 @@ def test_a_file_imports_what_is_beside_it(tmp_path: Path, monkeypatch: pytest.Mo
     assert sys.path == before
 
 
+def test_an_installed_module_does_not_see_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it tries to import, and is not installed, must not be taken from wherever a command runs."""
+    package = tmp_path / "site" / "installed_one"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "mod.py").write_text(
+        "try:\n    import only_here\n    found = True\nexcept ImportError:\n    found = False\n"
+    )
+    (tmp_path / "only_here.py").write_text("open('ran', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert code.load("installed_one.mod:found") is False
+    assert not Path("ran").exists()
+
+
 def test_a_helper_that_two_folders_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python has one module of a name: the second file would get the first one's helper."""
     monkeypatch.chdir(tmp_path)

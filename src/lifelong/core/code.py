@@ -50,7 +50,9 @@ def load(reference: str) -> Any:
     where, attribute = _parts(reference)
     try:
         path = _place(reference, where)
-        if path is None or ("." in where and not where.endswith(".py")):
+        if path is None:
+            module = import_module(where)
+        elif "." in where and not where.endswith(".py"):  # within a package beside which the command runs
             with _beside(Path.cwd()):
                 module = import_module(where)
         else:

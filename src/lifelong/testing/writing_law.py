@@ -56,9 +56,8 @@ def _watching(slot: str, function: Callable[..., Any]) -> Callable[..., Any]:
         found = function(state, *given, **named)
         for seen in before:
             holds(not seen.changed, f"{slot} writes into the {_of(seen.what)}: {_INSTEAD[seen.what]}")
-        if (
-            context.net.training != mode
-        ):  # layers that are frozen may be put into evaluation mode, and not the whole network
+        # layers that are frozen may be put into evaluation mode, and not the whole network
+        if context.net.training != mode:
             raise LawBroken(
                 f"{slot} leaves the network in another mode than it found it in, in which others go on to train it: ask it within "
                 "evaluating(context.net)"

@@ -191,9 +191,8 @@ class Learner(Learning):
             DataError: the stream's first tasks are not those that it has learnt, by names and sizes.
             RunError: the folder holds another run, or another learner of this method and seed; it cannot be written to.
         """
-        code.load("lifelong.runs.saving:save")(
-            self, folder, stream
-        )  # stands above: by name, as methods and streams are found
+        save = code.load("lifelong.runs.saving:save")  # stands above: by name, as methods and streams are found
+        save(self, folder, stream)
 
     def state_dict(self) -> dict[str, Any]:
         """All that learning has changed: ``tensors`` by name, and ``meta`` that is plain JSON."""
