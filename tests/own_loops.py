@@ -58,6 +58,7 @@ def methods() -> dict[str, Method]:
     made = {
         f"{name}/{i}": METHODS[name].load()(**constants)
         for name in METHODS
+        if not METHODS[name].package  # in other processes conftest.py is not read
         for i, constants in enumerate(CONSTANTS.get(name, [{}]))
     }
     return {key: method for key, method in made.items() if method.traits.ranks}
